@@ -1,0 +1,1 @@
+//! One file per database: how to dump, check and load it

@@ -1,0 +1,1 @@
+//! The work: pipeline, backup, verify, restore, catalogue, secrets

@@ -1,0 +1,46 @@
+//! A destination: a place that holds backups.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::error::Result;
+use crate::id::Id;
+
+/// The name of the file at a destination's root that says which destination it is.
+pub const IDENTITY_FILE: &str = "coffre-destination.json";
+
+/// A place that holds backups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Identity; also written into [`IDENTITY_FILE`] there.
+    pub id: Id,
+    /// The name a person gave it.
+    pub name: String,
+    /// The canonical address, without a secret.
+    pub address: String,
+    /// Whether a secret is kept for it.
+    pub has_secret: bool,
+    /// Whether the identity file was written (or adopted) once. From then on its absence stops everything.
+    pub identified: bool,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Destination {
+    /// The parsed address.
+    pub fn parsed(&self) -> Result<Address> {
+        Address::parse(&self.address)
+    }
+}
+
+/// The content of [`IDENTITY_FILE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Format of this file.
+    pub schema: u32,
+    /// The destination's id.
+    pub id: Id,
+    /// When it was first used.
+    pub created_at: DateTime<Utc>,
+}

@@ -1,0 +1,66 @@
+//! A plan: source, destinations, kind, compression, encryption, retention.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backup::{BackupType, Kind};
+use crate::compression::Compression;
+use crate::id::Id;
+
+/// How many backups a plan keeps. Stored from the beginning; carried out by the retention of a later version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retention {
+    /// The last N.
+    pub keep_last: Option<u32>,
+    /// Those younger than N days.
+    pub keep_days: Option<u32>,
+    /// One an hour, N times.
+    pub keep_hourly: Option<u32>,
+    /// One a day, N times.
+    pub keep_daily: Option<u32>,
+    /// One a week, N times.
+    pub keep_weekly: Option<u32>,
+    /// One a month, N times.
+    pub keep_monthly: Option<u32>,
+    /// One a year, N times.
+    pub keep_yearly: Option<u32>,
+}
+
+/// What is backed up, where to, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Identity.
+    pub id: Id,
+    /// The name a person gave it.
+    pub name: String,
+    /// The source's id.
+    pub source_id: Id,
+    /// The source's name.
+    pub source: String,
+    /// The destinations' ids, in the order in which they were given.
+    pub destination_ids: Vec<Id>,
+    /// The destinations' names, likewise.
+    pub destinations: Vec<String>,
+    /// How much each backup holds.
+    pub kind: Kind,
+    /// The interval, where one is set: decides the type of the backups. Nothing runs by itself before the scheduler exists.
+    pub every: Option<BackupType>,
+    /// Compression.
+    pub compression: Compression,
+    /// The name of the key, if backups are encrypted.
+    pub encryption: Option<String>,
+    /// The key's id.
+    pub key_id: Option<Id>,
+    /// What is kept.
+    pub retention: Retention,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Plan {
+    /// The type of the backups that this plan makes, also when started by hand. Without an interval: manual.
+    pub fn backup_type(&self) -> BackupType {
+        self.every.unwrap_or(BackupType::Manual)
+    }
+}

@@ -1,0 +1,100 @@
+//! Settings of the whole application. Each can be overridden by `COFFRE_<KEY>` in the environment.
+
+use crate::error::{Code, Error, Result};
+
+/// One setting: its key, its default, what it may be.
+pub struct Setting {
+    /// The key, also of `COFFRE_<KEY>` in upper case.
+    pub key: &'static str,
+    /// What holds when nobody set it.
+    pub default: &'static str,
+    /// What it may be.
+    pub kind: SettingKind,
+}
+
+/// What a setting may be.
+pub enum SettingKind {
+    /// A whole number in a range.
+    Number(u64, u64),
+    /// One of some words.
+    Choice(&'static [&'static str]),
+    /// Folders, joined as in `PATH`.
+    Folders,
+}
+
+/// Every setting.
+pub const SETTINGS: &[Setting] = &[
+    // No bytes from a tool or a storage for so long ends the run as STALLED. Never a limit on the whole.
+    Setting {
+        key: "stall_seconds",
+        default: "300",
+        kind: SettingKind::Number(1, 86_400),
+    },
+    Setting {
+        key: "lease_seconds",
+        default: "60",
+        kind: SettingKind::Number(2, 3_600),
+    },
+    Setting {
+        key: "lock_wait_seconds",
+        default: "60",
+        kind: SettingKind::Number(1, 86_400),
+    },
+    Setting {
+        key: "max_parallel_runs",
+        default: "2",
+        kind: SettingKind::Number(1, 64),
+    },
+    Setting {
+        key: "language",
+        default: "system",
+        kind: SettingKind::Choice(&["system", "en", "fr"]),
+    },
+    Setting {
+        key: "failed_keep_days",
+        default: "30",
+        kind: SettingKind::Number(1, 36_500),
+    },
+    Setting {
+        key: "undo_keep_days",
+        default: "7",
+        kind: SettingKind::Number(0, 365),
+    },
+    Setting {
+        key: "tool_paths",
+        default: "",
+        kind: SettingKind::Folders,
+    },
+];
+
+/// Finds a setting by its key.
+pub fn find(key: &str) -> Result<&'static Setting> {
+    SETTINGS.iter().find(|s| s.key == key).ok_or_else(|| {
+        let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
+        Error::new(Code::Usage, "setting_unknown")
+            .with("key", key)
+            .with("known", known.join(", "))
+    })
+}
+
+impl Setting {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// `USAGE`, naming what is allowed.
+    pub fn check(&self, value: &str) -> Result<()> {
+        let allowed = match self.kind {
+            SettingKind::Number(low, high) => match value.parse::<u64>() {
+                Ok(n) if (low..=high).contains(&n) => return Ok(()),
+                _ => format!("{low}–{high}"),
+            },
+            SettingKind::Choice(words) if words.contains(&value) => return Ok(()),
+            SettingKind::Choice(words) => words.join(", "),
+            SettingKind::Folders => return Ok(()),
+        };
+        Err(Error::new(Code::Usage, "setting_value")
+            .with("key", self.key)
+            .with("given", value)
+            .with("allowed", allowed))
+    }
+}

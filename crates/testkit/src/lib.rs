@@ -1,0 +1,1 @@
+//! Throw-away servers, fakes and helpers for the tests
