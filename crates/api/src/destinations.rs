@@ -1,0 +1,120 @@
+//! Destinations: add, test, list, show, remove; and the default one below the home.
+
+use coffre_engine::context::Subject;
+use coffre_engine::place;
+use coffre_model::address::Address;
+use coffre_model::destination::Destination;
+use coffre_model::source::check_name;
+use coffre_model::storage::Space;
+use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
+use serde::Serialize;
+
+use crate::Coffre;
+
+/// What a look at a destination found.
+#[derive(Debug, Serialize)]
+pub struct DestinationTest {
+    /// Where it is.
+    pub place: String,
+    /// Whether an identity was there (from its first use on).
+    pub identified: bool,
+    /// Free bytes, where the storage can tell.
+    pub free_bytes: Option<u64>,
+    /// All bytes, where the storage can tell.
+    pub total_bytes: Option<u64>,
+}
+
+/// The name of the destination below the home, made on first use.
+pub const DEFAULT_DESTINATION: &str = "local";
+
+impl Coffre {
+    /// Adds a destination. Does not connect, does not create anything there.
+    ///
+    /// # Errors
+    /// `USAGE`, `REFUSED` for a name that is taken or a place that is a destination already, `SECRET_UNAVAILABLE`.
+    pub fn add_destination(&self, address: &str, name: &str, secret: Option<Secret>) -> Result<Destination> {
+        check_name(name)?;
+        let parsed = Address::parse(address)?;
+        let destination = Destination {
+            id: Id::new(),
+            name: name.to_owned(),
+            address: parsed.to_string(),
+            has_secret: secret.is_some(),
+            identity: None,
+            created_at: (self.engine.now)(),
+        };
+        self.engine.adapters.storage(&parsed.scheme)?.validate(&destination)?;
+        self.engine.catalogue.name_is_free("destination", name)?;
+        // Two destinations in one place would count one copy as two.
+        if let Some(same) = self.destinations()?.iter().find(|d| d.address == destination.address) {
+            return Err(Error::new(Code::Refused, "destination_twice").with("name", same.name.as_str()).with("address", same.address.as_str()));
+        }
+        if let Some(secret) = &secret {
+            self.engine.secrets.store()?.set(&format!("destination:{}", destination.id), secret)?;
+        }
+        self.engine.catalogue.add_destination(&destination)?;
+        self.record_destination("destination.add", &destination)?;
+        Ok(destination)
+    }
+
+    /// One destination, by name or id.
+    pub fn destination(&self, name: &str) -> Result<Destination> {
+        match self.engine.catalogue.destination(name) {
+            Err(error) if error.code() == Code::NotFound && name == DEFAULT_DESTINATION => self.default_destination(),
+            other => other,
+        }
+    }
+
+    /// The destination `local`: the folder `backups/` of the home. Added when it is first asked for.
+    pub fn default_destination(&self) -> Result<Destination> {
+        if let Ok(found) = self.engine.catalogue.destination(DEFAULT_DESTINATION) {
+            return Ok(found);
+        }
+        let folder = self.engine.home.root().join("backups");
+        let path = folder.to_str().ok_or_else(|| Error::new(Code::Usage, "file_path").with("path", folder.display().to_string()))?;
+        let address = Address {
+            scheme: "file".to_owned(),
+            user: None,
+            host: None,
+            port: None,
+            path: path.to_owned(),
+            query: std::collections::BTreeMap::new(),
+        };
+        self.add_destination(&address.to_string(), DEFAULT_DESTINATION, None)
+    }
+
+    /// Every destination.
+    pub fn destinations(&self) -> Result<Vec<Destination>> {
+        self.engine.catalogue.destinations()
+    }
+
+    /// Opens a destination and looks, without writing. A folder that was never used and does not exist yet is in order where its
+    /// parent could take it.
+    pub fn test_destination(&self, destination: &Destination, cancel: &Cancel) -> Result<DestinationTest> {
+        let place = place::open(&self.engine, destination, cancel)?;
+        place.storage.check_writable(destination.identity.is_none())?;
+        let space: Option<Space> = place.storage.space()?;
+        Ok(DestinationTest {
+            place: place.storage.place(),
+            identified: destination.identity.is_some(),
+            free_bytes: space.map(|s| s.free),
+            total_bytes: space.map(|s| s.total),
+        })
+    }
+
+    /// Removes a destination from the catalogue. What lies there stays.
+    ///
+    /// # Errors
+    /// `REFUSED` while a plan uses it.
+    pub fn remove_destination(&self, destination: &Destination) -> Result<()> {
+        self.engine.catalogue.remove_destination(&destination.id, (self.engine.now)())?;
+        if destination.has_secret {
+            self.engine.secrets.store()?.remove(&format!("destination:{}", destination.id))?;
+        }
+        self.record_destination("destination.remove", destination)
+    }
+
+    fn record_destination(&self, action: &str, destination: &Destination) -> Result<()> {
+        self.engine.record(action, Subject { kind: "destination", id: Some(&destination.id), name: &destination.name }, None)
+    }
+}
