@@ -1,1 +1,5 @@
 //! The work: pipeline, backup, verify, restore, catalogue, secrets
+
+pub mod catalogue;
+pub mod home;
+pub mod lease;
