@@ -8,7 +8,7 @@ use coffre_engine::context::Subject;
 use coffre_engine::delete::delete;
 use coffre_engine::download::download;
 use coffre_engine::verify::{Check, verify};
-use coffre_model::backup::{Backup, BackupState, Trigger};
+use coffre_model::backup::{Backup, BackupState, BackupType, Trigger};
 use coffre_model::compression::Compression;
 use coffre_model::destination::Destination;
 use coffre_model::key::Key;
@@ -40,6 +40,27 @@ pub enum By {
     Manual(Box<Manual>),
 }
 
+/// A filter from names.
+///
+/// # Errors
+/// `NOT_FOUND` for a source or plan that never was.
+pub fn filter(
+    coffre: &Coffre,
+    source: Option<&str>,
+    plan: Option<&str>,
+    state: Option<BackupState>,
+    backup_type: Option<BackupType>,
+) -> Result<Filter> {
+    let catalogue = &coffre.engine.catalogue;
+    Ok(Filter {
+        source: source.map(|name| catalogue.known_source(name)).transpose()?.map(|s| s.id),
+        plan: plan.map(|name| catalogue.known_plan(name)).transpose()?.map(|p| p.id),
+        state,
+        backup_type,
+        text: None,
+    })
+}
+
 impl Coffre {
     /// Makes a backup now.
     ///
@@ -58,8 +79,8 @@ impl Coffre {
         let note = note.to_owned();
         let job = match by {
             By::Plan(plan) => Job {
-                source: catalogue.source_by_id(&plan.source_id)?,
-                destinations: plan.destination_ids.iter().map(|id| catalogue.destination_by_id(id)).collect::<Result<_>>()?,
+                source: catalogue.known_source(&plan.source_id.to_string())?,
+                destinations: plan.destination_ids.iter().map(|id| catalogue.known_destination(&id.to_string())).collect::<Result<_>>()?,
                 trigger,
                 compression: plan.compression,
                 key: plan.key_id.map(|id| catalogue.key(&id.to_string())).transpose()?,
@@ -91,7 +112,7 @@ impl Coffre {
     }
 
     /// One page of backups, newest first, and figures over all that the filter lets through.
-    pub fn backups(&self, filter: &Filter, page: u32, per_page: u32) -> Result<(Page, Stats)> {
+    pub fn backups(&self, filter: &Filter, page: u64, per_page: u64) -> Result<(Page, Stats)> {
         Ok((self.engine.catalogue.list(filter, page, per_page)?, self.engine.catalogue.stats(filter)?))
     }
 
@@ -102,14 +123,14 @@ impl Coffre {
     pub fn backup(&self, reference: &str, source: Option<&str>) -> Result<Backup> {
         if reference == "latest" {
             let source = source.ok_or_else(|| Error::new(Code::Usage, "latest_of_what"))?;
-            let source = self.source(source)?;
+            let source = self.engine.catalogue.known_source(source)?;
             return self.engine.catalogue.latest(&source.id, true)?.ok_or_else(|| {
                 Error::new(Code::NotFound, "no_verified_backup").with("source", source.name.as_str())
             });
         }
         let backup = self.engine.catalogue.backup(reference)?;
         if let Some(source) = source {
-            let wanted = self.source(source)?;
+            let wanted = self.engine.catalogue.known_source(source)?;
             if backup.source_id != wanted.id {
                 return Err(Error::new(Code::NotFound, "backup_of_other_source")
                     .with("backup", backup.code.as_str())
@@ -122,7 +143,7 @@ impl Coffre {
 
     /// A backup's manifest, where it got that far.
     pub fn manifest(&self, backup: &Backup) -> Result<Option<Manifest>> {
-        self.engine.catalogue.manifest(&backup.id)
+        self.engine.manifest(&backup.id)
     }
 
     /// Verifies a backup's copies.

@@ -2,6 +2,7 @@
 
 use coffre_engine::context::Subject;
 use coffre_engine::place;
+use coffre_engine::secrets::destination_secret;
 use coffre_model::address::Address;
 use coffre_model::destination::Destination;
 use coffre_model::source::check_name;
@@ -44,15 +45,17 @@ impl Coffre {
             created_at: (self.engine.now)(),
         };
         self.engine.adapters.storage(&parsed.scheme)?.validate(&destination)?;
-        self.engine.catalogue.name_is_free("destination", name)?;
         // Two destinations in one place would count one copy as two.
         if let Some(same) = self.destinations()?.iter().find(|d| d.address == destination.address) {
             return Err(Error::new(Code::Refused, "destination_twice").with("name", same.name.as_str()).with("address", same.address.as_str()));
         }
-        if let Some(secret) = &secret {
-            self.engine.secrets.store()?.set(&format!("destination:{}", destination.id), secret)?;
+        let destination = self.engine.catalogue.add_destination(&destination)?;
+        if let Some(secret) = &secret
+            && let Err(error) = self.engine.secrets.store().and_then(|s| s.set(&destination_secret(&destination.id), secret))
+        {
+            self.engine.catalogue.remove_destination(&destination.id, (self.engine.now)())?;
+            return Err(error);
         }
-        self.engine.catalogue.add_destination(&destination)?;
         self.record_destination("destination.add", &destination)?;
         Ok(destination)
     }
@@ -109,7 +112,7 @@ impl Coffre {
     pub fn remove_destination(&self, destination: &Destination) -> Result<()> {
         self.engine.catalogue.remove_destination(&destination.id, (self.engine.now)())?;
         if destination.has_secret {
-            self.engine.secrets.store()?.remove(&format!("destination:{}", destination.id))?;
+            self.engine.secrets.store()?.remove(&destination_secret(&destination.id))?;
         }
         self.record_destination("destination.remove", destination)
     }

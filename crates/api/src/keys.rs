@@ -19,7 +19,6 @@ impl Coffre {
     /// `REFUSED` for a name that is taken; `SECRET_UNAVAILABLE` where it cannot be kept, and then there is no key.
     pub fn create_key(&self, name: &str, passphrase: Option<Secret>) -> Result<(Key, Vec<Error>)> {
         check_name(name)?;
-        self.engine.catalogue.name_is_free("key", name)?;
         let now = (self.engine.now)();
         let (remark, (key, secret)) = match &passphrase {
             Some(text) => (keys::passphrase_remark(text.expose()), keys::from_passphrase(name, text, now)?),

@@ -52,7 +52,7 @@ impl Coffre {
             created_at: (self.engine.now)(),
         };
         let plan = self.changed(&blank, PlanChange { name: Some(name.to_owned()), ..change })?;
-        self.engine.catalogue.add_plan(&plan)?;
+        let plan = self.engine.catalogue.add_plan(&plan)?;
         self.record_plan("plan.add", &plan)?;
         Ok(plan)
     }
@@ -63,7 +63,6 @@ impl Coffre {
             && name != plan.name
         {
             check_name(&name)?;
-            self.engine.catalogue.name_is_free("plan", &name)?;
             next.name = name;
         }
         if let Some(destinations) = change.destinations {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use coffre_engine::decrypt;
 use coffre_engine::pipeline::encode::Decryption;
+use coffre_engine::secrets::source_secret;
 use coffre_engine::restore::{Job, What, restore};
 use coffre_model::backup::Backup;
 use coffre_model::progress::Observer;
@@ -36,7 +37,7 @@ impl Coffre {
     pub fn restore(&self, from: From, target: Target, dry_run: bool, observer: &dyn Observer, cancel: &Cancel) -> Result<Restore> {
         let address = match (&target.address, &from) {
             (Some(address), _) => address.clone(),
-            (None, From::Backup(backup)) => self.engine.catalogue.source_by_id(&backup.source_id)?.address,
+            (None, From::Backup(backup)) => self.engine.catalogue.known_source(&backup.source_id.to_string())?.address,
             (None, From::File(..)) => return Err(Error::new(Code::Usage, "restore_where")),
         };
         let source = self.new_source(&address, "restore", target.options)?;
@@ -58,7 +59,7 @@ impl Coffre {
         for source in self.sources()?.into_iter().filter(|s| s.has_secret) {
             let parsed = source.parsed()?;
             if (&parsed.scheme, &parsed.host, parsed.port, &parsed.user) == (&wanted.scheme, &wanted.host, wanted.port, &wanted.user) {
-                return self.engine.secret(&format!("source:{}", source.id), &source.name).map(Some);
+                return self.engine.secret(&source_secret(&source.id), &source.name).map(Some);
             }
         }
         Ok(None)
@@ -89,6 +90,6 @@ impl Coffre {
 
     /// One restore.
     pub fn restore_row(&self, id: &Id) -> Result<Restore> {
-        self.engine.catalogue.restore(id)
+        self.engine.catalogue.restore(&id.to_string())
     }
 }

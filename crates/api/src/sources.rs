@@ -1,6 +1,7 @@
 //! Sources: add, test, list, show, edit, remove.
 
 use coffre_engine::context::Subject;
+use coffre_engine::secrets::source_secret;
 use coffre_model::database::Probe;
 use coffre_model::source::{Source, SourceOptions, check_name};
 use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
@@ -31,11 +32,14 @@ impl Coffre {
         let source = self.new_source(address, name, options)?;
         let password = password.filter(|p| !p.is_empty());
         let source = Source { has_secret: password.is_some(), ..source };
-        self.engine.catalogue.name_is_free("source", name)?;
-        if let Some(password) = &password {
-            self.engine.secrets.store()?.set(&secret_name(&source), password)?;
+        // The row first: it may take the place (and the id) of a source that is known from manifests alone.
+        let source = self.engine.catalogue.add_source(&source)?;
+        if let Some(password) = &password
+            && let Err(error) = self.engine.secrets.store().and_then(|s| s.set(&source_secret(&source.id), password))
+        {
+            self.engine.catalogue.remove_source(&source.id, (self.engine.now)())?;
+            return Err(error);
         }
-        self.engine.catalogue.add_source(&source)?;
         self.record_source("source.add", &source)?;
         Ok(source)
     }
@@ -80,7 +84,6 @@ impl Coffre {
             && name != source.name
         {
             check_name(&name)?;
-            self.engine.catalogue.name_is_free("source", &name)?;
             edited.name = name;
         }
         if let Some(address) = change.address {
@@ -98,9 +101,9 @@ impl Coffre {
         if let Some(password) = change.password {
             let store = self.engine.secrets.store()?;
             if password.is_empty() {
-                store.remove(&secret_name(source))?;
+                store.remove(&source_secret(&source.id))?;
             } else {
-                store.set(&secret_name(source), &password)?;
+                store.set(&source_secret(&source.id), &password)?;
             }
             edited.has_secret = !password.is_empty();
         }
@@ -116,7 +119,7 @@ impl Coffre {
     pub fn remove_source(&self, source: &Source) -> Result<()> {
         self.engine.catalogue.remove_source(&source.id, (self.engine.now)())?;
         if source.has_secret {
-            self.engine.secrets.store()?.remove(&secret_name(source))?;
+            self.engine.secrets.store()?.remove(&source_secret(&source.id))?;
         }
         self.record_source("source.remove", source)
     }
@@ -124,8 +127,4 @@ impl Coffre {
     fn record_source(&self, action: &str, source: &Source) -> Result<()> {
         self.engine.record(action, Subject { kind: "source", id: Some(&source.id), name: &source.name }, None)
     }
-}
-
-fn secret_name(source: &Source) -> String {
-    format!("source:{}", source.id)
 }

@@ -19,11 +19,13 @@ use coffre_model::{BackupCode, Cancel, Code, Error, Id, Result};
 use crate::check::{Expected, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
-use crate::lease::Lease;
+use crate::catalogue::Filter;
+use crate::lease::{Lease, Resource};
 use crate::pipeline::store::{StoreOptions, store};
 use crate::place::{self, Place};
 use crate::recovery_sheet;
 use crate::stream::{News, put_small};
+use crate::sweep::clean_leftovers;
 
 /// What to back up, where to, and how.
 pub struct Job {
@@ -54,8 +56,7 @@ pub struct Job {
 pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Cancel) -> Result<Backup> {
     let kind = engine.adapters.database(&job.source.parsed()?.scheme)?;
     let id = Id::new();
-    let resource = format!("source:{}", job.source.id);
-    let lease = Lease::acquire(&engine.catalogue, &engine.home, &resource, &id, engine.lease()?, cancel)?;
+    let lease = Lease::acquire(&engine.catalogue, &Resource::Source(job.source.id), &id, engine.lease()?, cancel)?;
     let started_at = (engine.now)();
     let mut backup = new_run(job, id, started_at);
     let format = kind.dump_format(&job.source);
@@ -70,11 +71,10 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     match outcome {
         Ok(manifest) => {
             let text = serde_json::to_string(&manifest).map_err(|e| Error::internal("write a manifest", e))?;
-            engine.catalogue.finish_run(&manifest.backup, Some(&text), &manifest.table_counts, &lease)?;
+            let done = engine.catalogue.finish_run(&manifest.backup, Some(&text), &manifest.table_counts, &lease)?;
             let subject = Subject { kind: "backup", id: Some(&id), name: backup.code.as_str() };
-            let lost = manifest.backup.copies.iter().find_map(|c| c.error.as_ref());
-            engine.record("backup.run", subject, lost)?;
-            Ok(manifest.backup)
+            engine.record("backup.run", subject, done.copies.iter().find_map(|c| c.error.as_ref()))?;
+            Ok(done)
         }
         Err(error) => {
             let error = error.or_with("backup", id.to_string()).or_with("backup_code", backup.code.as_str());
@@ -86,10 +86,14 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             backup.ended_at = Some(end.0);
             backup.duration_ms = Some(end.1);
             backup.error = Some(error.clone());
+            // The copies stay on record as being written until what lies at their keys is gone.
             backup.copies.clear();
             engine.catalogue.finish_run(&backup, None, &[], &lease)?;
             engine.record("backup.run", Subject { kind: "backup", id: Some(&id), name: backup.code.as_str() }, Some(&error))?;
-            Err(error)
+            Err(match clean_leftovers(engine, Some(&id), &Cancel::new())?.first() {
+                Some(left) => error.with("left_behind", left.to_string()),
+                None => error,
+            })
         }
     }
 }
@@ -139,12 +143,9 @@ fn new_run(job: &Job, id: Id, started_at: DateTime<Utc>) -> Backup {
 fn wait_for_place(engine: &Engine, id: &Id, observer: &dyn Observer, cancel: &Cancel) -> Result<Lease> {
     let mut news: Option<News<'_>> = None;
     loop {
-        for place in 0..engine.max_parallel_runs()? {
-            match Lease::acquire(&engine.catalogue, &engine.home, &format!("place:{place}"), id, engine.lease()?, cancel) {
-                Ok(lease) => return Ok(lease),
-                Err(error) if error.code() == Code::Busy => {}
-                Err(error) => return Err(error),
-            }
+        match Lease::acquire_slot(&engine.catalogue, engine.max_parallel_runs()?, id, engine.lease()?, cancel) {
+            Err(error) if error.code() == Code::Busy => {}
+            other => return other,
         }
         news.get_or_insert_with(|| News::new(observer, Some(*id), Step::Waiting, None, false)).tell(0);
         for _ in 0..5 {
@@ -241,12 +242,9 @@ fn attempt(
         News::new(observer, Some(backup.id), Step::Finishing, None, false);
         write_manifests(engine, job, kind, key, backup, &facts, &places, copies.clone(), lease, cancel, &mut written)
     })();
-    if outcome.is_err() || !written.0.is_empty() {
-        // What has a final name but no manifest goes, also the copies that did not read back well beside ones that did.
-        let lost = take_back(&places, &written);
-        if let (Err(error), Err(left)) = (&outcome, lost) {
-            return Err(error.clone().with("left_behind", left.to_string()));
-        }
+    if outcome.is_ok() {
+        // Copies that did not read back well, beside ones that did. (After a failure everything goes: `clean_leftovers`.)
+        take_back(&places, &written)?;
     }
     outcome
 }
@@ -345,7 +343,10 @@ fn verify_copies(
 
 /// Flags a source that suddenly shrank: its backup is whole, but it must not push good ones out.
 fn flag(engine: &Engine, backup: &mut Backup) -> Result<()> {
-    let Some(before) = engine.catalogue.latest_unflagged(&backup.source_id)? else { return Ok(()) };
+    let verified = Filter { source: Some(backup.source_id), state: Some(BackupState::Verified), ..Filter::default() };
+    let page = engine.catalogue.list(&verified, 1, 50)?;
+    // Compared with the last one that was itself as large as expected: a second small one must not look normal.
+    let Some(before) = page.backups.iter().find(|b| !b.flags.iter().any(|f| f == "shrunk")) else { return Ok(()) };
     if shrank((before.rows, before.raw_bytes), (backup.rows, backup.raw_bytes)) {
         backup.flags.push("shrunk".to_owned());
     }

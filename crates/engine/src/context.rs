@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use coffre_model::database::{Access, Checker, DatabaseKind, DumpFormat};
 use coffre_model::destination::Destination;
 use coffre_model::journal::{Author, Entry};
+use coffre_model::manifest::Manifest;
 use coffre_model::source::Source;
 use coffre_model::storage::{StorageAccess, StorageKind};
 use coffre_model::{Cancel, Error, Id, Result, Secret, settings};
@@ -83,8 +84,14 @@ impl Engine {
     }
 
     /// `max_parallel_runs`.
-    pub fn max_parallel_runs(&self) -> Result<u64> {
-        self.number("max_parallel_runs")
+    pub fn max_parallel_runs(&self) -> Result<u32> {
+        u32::try_from(self.number("max_parallel_runs")?).map_err(|e| Error::internal("read a setting", e))
+    }
+
+    /// A backup's manifest, where it got that far.
+    pub fn manifest(&self, backup: &Id) -> Result<Option<Manifest>> {
+        let Some(text) = self.catalogue.manifest(backup)? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|e| Error::internal("read a manifest of the catalogue", e))
     }
 
     /// What a database gets to work with. `password` overrides the stored one.
@@ -124,7 +131,7 @@ impl Engine {
 
     /// Writes a line of the journal. `error` is nothing for what went well.
     pub fn record(&self, action: &str, subject: Subject<'_>, error: Option<&Error>) -> Result<()> {
-        self.catalogue.record(&Entry {
+        let line = self.catalogue.record(&Entry {
             id: 0,
             at: (self.now)(),
             author: self.author,
@@ -135,7 +142,8 @@ impl Engine {
             subject: subject.name.to_owned(),
             result: if error.is_some() { "failed" } else { "ok" }.to_owned(),
             error: error.cloned(),
-        })
+        });
+        line.map(drop)
     }
 }
 

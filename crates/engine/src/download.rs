@@ -32,7 +32,7 @@ pub fn download(
     cancel: &Cancel,
 ) -> Result<std::path::PathBuf> {
     let _lease = lock(engine, backup, cancel)?;
-    let manifest = engine.catalogue.manifest(&backup.id)?;
+    let manifest = engine.manifest(&backup.id)?;
     let copy = backup
         .copies
         .iter()
@@ -46,7 +46,7 @@ pub fn download(
     let outcome = (|| {
         let decryption = decrypt::for_backup(engine, backup, Some(&manifest))?;
         let expected = expected(engine, backup, &manifest, &decryption)?;
-        let destination = engine.catalogue.destination_by_id(&copy.destination_id)?;
+        let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
         let place = place::open(engine, &destination, cancel)?;
         let (folder, name) = local_folder(engine, &path, cancel)?;
         let mut upload = folder.begin(&name)?;

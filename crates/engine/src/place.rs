@@ -55,7 +55,7 @@ pub fn open_to_write(engine: &Engine, destination: &Destination, cancel: &Cancel
             }
         };
         place.destination.identity = Some(identity);
-        engine.catalogue.set_destination_identity(&destination.id, &identity)?;
+        engine.catalogue.set_identity(&destination.id, &identity)?;
     }
     Ok(place)
 }

@@ -16,12 +16,12 @@ use crate::check::as_mismatch;
 use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::foreign_file::ForeignFile;
-use crate::lease::Lease;
+use crate::lease::{Lease, Resource};
 use crate::pipeline::encode::Decryption;
 use crate::pipeline::read_back::{Expect, ReadBack, read_back};
 use crate::place::{self, Place};
 use crate::stream::News;
-use crate::verify::{check_copy, lock};
+use crate::verify::{check_copy, judge, lock, record};
 
 /// What to bring back.
 pub enum What {
@@ -67,14 +67,15 @@ pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     target_kind.validate(&job.target)?;
     let id = Id::new();
     // The backup must not be deleted while it is read, and two restores must not meet in one target.
-    let _backup_lease = match &job.what {
+    let backup_lease = match &job.what {
         What::Backup(backup) => Some(lock(engine, backup, cancel)?),
         What::File(..) => None,
     };
-    let lease = Lease::acquire(&engine.catalogue, &engine.home, &format!("target:{}", job.target.address), &id, engine.lease()?, cancel)?;
+    let resource = Resource::Restore(job.target.address.clone());
+    let lease = Lease::acquire(&engine.catalogue, &resource, &id, engine.lease()?, cancel)?;
     let mut row = new_row(engine, job, id);
-    engine.catalogue.begin_restore(&row)?;
-    let outcome = attempt(engine, job, target_kind, &mut row, &lease, observer, cancel);
+    engine.catalogue.begin_restore(&row, Some(&lease))?;
+    let outcome = attempt(engine, job, target_kind, &mut row, (&lease, backup_lease.as_ref()), observer, cancel);
     row.ended_at = Some((engine.now)().max(row.started_at));
     row.state = match &outcome {
         Ok(()) if job.dry_run => RestoreState::Planned,
@@ -84,7 +85,7 @@ pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     };
     let error = outcome.err().map(|e| e.or_with("restore", id.to_string()));
     row.error.clone_from(&error);
-    engine.catalogue.update_restore(&row)?;
+    engine.catalogue.update_restore(&row, None)?;
     let name = match &job.what {
         What::Backup(backup) => backup.code.to_string(),
         What::File(path, _) => path.display().to_string(),
@@ -113,7 +114,7 @@ fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
         },
         target: job.target.address.clone(),
         mode: if job.dry_run { RestoreMode::DryRun } else { RestoreMode::Into },
-        state: RestoreState::Running,
+        state: if job.dry_run { RestoreState::Planned } else { RestoreState::Running },
         safety_backup_id: None,
         started_at: (engine.now)(),
         ended_at: None,
@@ -129,13 +130,13 @@ fn step<T>(engine: &Engine, row: &mut Restore, name: &str, work: impl FnOnce(&mu
     if let Some(at) = at {
         row.steps[at].state = StepState::Running;
         row.steps[at].started_at = Some((engine.now)());
-        engine.catalogue.update_restore(row)?;
+        engine.catalogue.update_restore(row, None)?;
     }
     let outcome = work(row);
     if let Some(at) = at {
         row.steps[at].state = if outcome.is_ok() { StepState::Done } else { StepState::Failed };
         row.steps[at].ended_at = Some((engine.now)());
-        engine.catalogue.update_restore(row)?;
+        engine.catalogue.update_restore(row, None)?;
     }
     outcome
 }
@@ -145,13 +146,13 @@ fn attempt(
     job: &Job,
     target_kind: &'static dyn DatabaseKind,
     row: &mut Restore,
-    lease: &Lease,
+    (lease, backup_lease): (&Lease, Option<&Lease>),
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
     let mut decryption = Decryption::None;
     let proved = step(engine, row, "verify", |row| match &job.what {
-        What::Backup(backup) => prove_backup(engine, backup, &mut decryption, row.id, observer, cancel),
+        What::Backup(backup) => prove_backup(engine, backup, &mut decryption, row.id, backup_lease, observer, cancel),
         What::File(path, keys) => prove_file(engine, path, keys, target_kind, &mut decryption, row.id, observer, cancel),
     })?;
     if !target_kind.formats().contains(&proved.format) {
@@ -269,10 +270,11 @@ fn prove_backup<'a>(
     backup: &Backup,
     decryption: &'a mut Decryption,
     id: Id,
+    lease: Option<&Lease>,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Proved<'a>> {
-    let manifest = engine.catalogue.manifest(&backup.id)?;
+    let manifest = engine.manifest(&backup.id)?;
     let mut copies: Vec<_> =
         backup.copies.iter().filter(|c| !matches!(c.state, CopyState::Deleting | CopyState::Deleted)).collect();
     copies.sort_by_key(|c| c.state != CopyState::Verified);
@@ -286,13 +288,8 @@ fn prove_backup<'a>(
             Ok(place) => return proved(engine, backup, manifest, copy.key.clone(), place, decryption),
             Err(error) if matches!(error.code(), Code::Cancelled | Code::Interrupted) => return Err(error),
             Err(error) => {
-                let state = match error.code() {
-                    Code::NotFound => Some(CopyState::Missing),
-                    Code::VerifyMismatch => Some(CopyState::Corrupt),
-                    _ => None,
-                };
-                if let Some(state) = state {
-                    engine.catalogue.record_verification(&backup.id, &copy.destination_id, state, (engine.now)(), Some(&error))?;
+                if let (Some(state), Some(lease)) = (judge(&error), lease) {
+                    record(engine, backup, copy, state, Some(error.clone()), lease)?;
                 }
                 first.get_or_insert(error);
             }
@@ -312,7 +309,7 @@ fn prove_copy(
 ) -> Result<Place> {
     let follow = Follow { observer, id };
     check_copy(engine, backup, Some(manifest), copy, &follow, cancel)?;
-    let destination = engine.catalogue.destination_by_id(&copy.destination_id)?;
+    let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
     place::open(engine, &destination, cancel)
 }
 

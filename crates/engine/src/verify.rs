@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::check::{Expected, not_found, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
-use crate::lease::Lease;
+use crate::catalogue::CopyResult;
+use crate::lease::{Lease, Resource};
 use crate::place;
 use crate::stream::{News, read_small};
 
@@ -54,7 +55,7 @@ pub fn verify(
             None => Error::new(Code::Refused, "nothing_to_verify").with("backup", backup.code.as_str()).with("state", backup.state.as_str()),
         });
     }
-    let manifest = engine.catalogue.manifest(&backup.id)?;
+    let manifest = engine.manifest(&backup.id)?;
     let mut checks = Vec::new();
     for copy in copies {
         cancel.check()?;
@@ -70,7 +71,7 @@ pub fn verify(
         }
         lease.check()?;
         if let Some(state) = state {
-            engine.catalogue.record_verification(&backup.id, &copy.destination_id, state, (engine.now)(), error.as_ref())?;
+            record(engine, &backup, copy, state, error.clone(), &lease)?;
         }
         let subject = Subject { kind: "backup", id: Some(&backup.id), name: backup.code.as_str() };
         engine.record("backup.verify", subject, error.as_ref())?;
@@ -81,13 +82,19 @@ pub fn verify(
 
 /// The lease of everything that reads or removes one backup's copies.
 pub fn lock(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Lease> {
-    let resource = format!("backup:{}", backup.id);
-    Lease::acquire(&engine.catalogue, &engine.home, &resource, &Id::new(), engine.lease()?, cancel)
+    Lease::acquire(&engine.catalogue, &Resource::Backup(backup.id), &Id::new(), engine.lease()?, cancel)
         .map_err(|e| e.with("backup", backup.code.as_str()))
 }
 
+/// Writes down what a reading found of one copy.
+pub fn record(engine: &Engine, backup: &Backup, copy: &Copy, state: CopyState, error: Option<Error>, lease: &Lease) -> Result<()> {
+    let verified_at = (state == CopyState::Verified).then(|| (engine.now)());
+    let result = CopyResult { destination_id: copy.destination_id, state, verified_at, error };
+    engine.catalogue.record_verification(&backup.id, &[result], lease).map(drop)
+}
+
 /// What an error says about the copy; nothing where it only says that the place or the key could not be had.
-fn judge(error: &Error) -> Option<CopyState> {
+pub fn judge(error: &Error) -> Option<CopyState> {
     match error.code() {
         Code::NotFound => Some(CopyState::Missing),
         Code::VerifyMismatch | Code::ArchiveUnsafe => Some(CopyState::Corrupt),
@@ -106,13 +113,13 @@ pub fn check_copy(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
-    let destination = engine.catalogue.destination_by_id(&copy.destination_id)?;
+    let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
     let place = place::open(engine, &destination, cancel)?;
     let storage = place.storage.as_ref();
     if storage.stat(&copy.key)?.is_none() {
         return Err(not_found(storage, &copy.key));
     }
-    let beside = manifest_beside(storage, copy)?;
+    let beside = manifest_beside(storage, &copy.key)?;
     if beside.backup.id != backup.id || beside.backup.sha256 != backup.sha256 {
         return Err(Error::new(Code::VerifyMismatch, "manifest_other").with("key", manifest_key(&copy.key)).with("place", storage.place()));
     }
@@ -147,8 +154,8 @@ pub fn expected<'a>(
 ///
 /// # Errors
 /// `VERIFY_MISMATCH` where it is missing or cannot be read: an artifact without a manifest is not a backup.
-pub fn manifest_beside(storage: &dyn coffre_model::storage::Storage, copy: &Copy) -> Result<Manifest> {
-    let key = manifest_key(&copy.key);
+pub fn manifest_beside(storage: &dyn coffre_model::storage::Storage, artifact: &str) -> Result<Manifest> {
+    let key = manifest_key(artifact);
     let bytes = read_small(storage, &key)?.ok_or_else(|| {
         Error::new(Code::VerifyMismatch, "manifest_missing").with("key", key.as_str()).with("place", storage.place())
     })?;

@@ -79,7 +79,7 @@ pub(super) fn list(coffre: &Coffre, given: &args::List, out: &Out) -> Result<()>
         given.state.as_deref().and_then(BackupState::parse),
         given.backup_type.as_deref().and_then(BackupType::parse),
     )?;
-    let (page, stats) = coffre.backups(&filter, given.page, given.per_page)?;
+    let (page, stats) = coffre.backups(&filter, u64::from(given.page), u64::from(given.per_page))?;
     if page.backups.is_empty() {
         out.say("cli.list_none", &[]);
     } else {

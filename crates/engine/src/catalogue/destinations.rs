@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::Catalogue;
 use super::fault::Fault;
 use super::names::{DESTINATION, listed, some_names};
-use super::row::{Reading, all, change, count, one, time_text};
+use super::row::{Reading, all, change, count, one, opt_id, time_text};
 
 impl Catalogue {
     /// Adds a destination. One that was removed can come back under its own id (the place says which it is).
@@ -20,16 +20,16 @@ impl Catalogue {
             DESTINATION.must_be_free(c, &destination.name, &destination.id)?;
             change(
                 c,
-                "INSERT INTO destinations (id, name, address, has_secret, identified, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                "INSERT INTO destinations (id, name, address, has_secret, identity, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (id) DO UPDATE SET name = excluded.name, address = excluded.address,
-                    has_secret = excluded.has_secret, identified = excluded.identified, removed_at = NULL
+                    has_secret = excluded.has_secret, identity = excluded.identity, removed_at = NULL
                  WHERE removed_at IS NOT NULL",
                 params![
                     destination.id.to_string(),
                     destination.name,
                     destination.address,
                     destination.has_secret,
-                    destination.identified,
+                    opt_id(destination.identity.as_ref()),
                     time_text(destination.created_at)
                 ],
             )
@@ -40,6 +40,21 @@ impl Catalogue {
                 )),
                 _ => by_id(c, &destination.id.to_string()),
             })
+        })
+    }
+
+    /// Writes down which place this is, at its first use.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub fn set_identity(&self, id: &Id, identity: &Id) -> Result<()> {
+        self.write(|c| {
+            let changed = change(
+                c,
+                "UPDATE destinations SET identity = ?2 WHERE id = ?1",
+                params![id.to_string(), identity.to_string()],
+            )?;
+            if changed == 0 { Err(DESTINATION.absent(&id.to_string())) } else { Ok(()) }
         })
     }
 
@@ -82,13 +97,13 @@ impl Catalogue {
             DESTINATION.must_be_free(c, &destination.name, &destination.id)?;
             change(
                 c,
-                "UPDATE destinations SET name = ?2, address = ?3, has_secret = ?4, identified = ?5 WHERE id = ?1",
+                "UPDATE destinations SET name = ?2, address = ?3, has_secret = ?4, identity = ?5 WHERE id = ?1",
                 params![
                     destination.id.to_string(),
                     destination.name,
                     destination.address,
                     destination.has_secret,
-                    destination.identified
+                    opt_id(destination.identity.as_ref())
                 ],
             )?;
             Ok(())
@@ -147,7 +162,7 @@ fn read(row: &Reading<'_, '_>) -> Result<Destination, Fault> {
         name: row.text("name")?,
         address: row.text("address")?,
         has_secret: row.flag("has_secret")?,
-        identified: row.flag("identified")?,
+        identity: row.opt_id("identity")?,
         created_at: row.time("created_at")?,
     })
 }

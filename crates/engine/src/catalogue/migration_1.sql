@@ -30,7 +30,7 @@ CREATE TABLE destinations (
     name        TEXT NOT NULL CHECK (name <> ''),
     address     TEXT NOT NULL,
     has_secret  INTEGER NOT NULL CHECK (has_secret IN (0, 1)),
-    identified  INTEGER NOT NULL CHECK (identified IN (0, 1)),
+    identity    TEXT CHECK (length(identity) = 36),
     created_at  TEXT NOT NULL CHECK (created_at LIKE '____-__-__T__:__:__.___Z'),
     removed_at  TEXT CHECK (removed_at LIKE '____-__-__T__:__:__.___Z')
 ) STRICT, WITHOUT ROWID;

@@ -56,6 +56,7 @@ pub use backups::{Filter, Page, Stats};
 pub(crate) use fault::Fault;
 pub(crate) use row::time_text;
 pub use row::to_millis;
+pub use states::RowState;
 pub use runs::{DeadRun, Details, KnownCopy, Leftover};
 pub use verification::CopyResult;
 
