@@ -17,6 +17,8 @@ use crate::Coffre;
 pub struct DestinationTest {
     /// Where it is.
     pub place: String,
+    /// Whether it is there already; if not, it is made on first use.
+    pub exists: bool,
     /// Whether an identity was there (from its first use on).
     pub identified: bool,
     /// Free bytes, where the storage can tell.
@@ -91,14 +93,19 @@ impl Coffre {
         self.engine.catalogue.destinations()
     }
 
-    /// Opens a destination and looks, without writing. A folder that was never used and does not exist yet is in order where its
-    /// parent could take it.
+    /// Opens a destination and looks: whether it is the place that it was, whether it can be written, and how much room it has.
     pub fn test_destination(&self, destination: &Destination, cancel: &Cancel) -> Result<DestinationTest> {
         let place = place::open(&self.engine, destination, cancel)?;
-        place.storage.check_writable(destination.identity.is_none())?;
-        let space: Option<Space> = place.storage.space()?;
+        // An object that is begun and given up leaves nothing, and proves that one can be written.
+        let exists = match place.storage.begin(&format!("coffre-write-test-{}", Id::new())) {
+            Ok(_given_up) => true,
+            Err(error) if error.code() == Code::DestUnreachable && destination.identity.is_none() => false,
+            Err(error) => return Err(error),
+        };
+        let space: Option<Space> = if exists { place.storage.space()? } else { None };
         Ok(DestinationTest {
             place: place.storage.place(),
+            exists,
             identified: destination.identity.is_some(),
             free_bytes: space.map(|s| s.free),
             total_bytes: space.map(|s| s.total),

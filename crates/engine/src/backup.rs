@@ -240,7 +240,7 @@ fn attempt(
             backup.flags.push("copies_missing".to_owned());
         }
         News::new(observer, Some(backup.id), Step::Finishing, None, false);
-        write_manifests(engine, job, kind, key, backup, &facts, &places, copies.clone(), lease, cancel, &mut written)
+        write_manifests(job, kind, key, backup, &facts, &places, copies.clone(), lease, cancel, &mut written)
     })();
     if outcome.is_ok() {
         // Copies that did not read back well, beside ones that did. (After a failure everything goes: `clean_leftovers`.)
@@ -365,7 +365,6 @@ fn shrank(before: (Option<u64>, Option<u64>), now: (Option<u64>, Option<u64>)) -
 
 #[allow(clippy::too_many_arguments, reason = "one run's whole surroundings; a struct would only rename them")]
 fn write_manifests(
-    engine: &Engine,
     job: &Job,
     kind: &'static dyn DatabaseKind,
     key: &str,

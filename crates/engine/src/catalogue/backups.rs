@@ -36,7 +36,7 @@ pub struct Page {
 }
 
 /// Sums over what a filter lets through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Stats {
     /// Bytes of all copies that lie somewhere.
     pub stored_bytes: u64,
