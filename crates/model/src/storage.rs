@@ -58,6 +58,10 @@ pub trait StorageKind: Send + Sync {
 
 /// A place for objects. Keys are made by `naming`, never from user text.
 pub trait Storage: Send + Sync {
+    /// Makes the root of the storage where it does not exist (a folder, 0700). Idempotent. Called only for a destination that was
+    /// never identified before: an identified one whose root is gone is an unmounted disk, and nothing may be made in its place.
+    /// Every other call answers `DEST_UNREACHABLE` while the root is absent.
+    fn create_root(&self) -> Result<()>;
     /// Begins to write an object under a private, unfinished name. Nothing is visible under `key` before `commit`. A key that
     /// exists already is refused (`REFUSED`): an artifact is never overwritten.
     fn begin(&self, key: &str) -> Result<Box<dyn Upload>>;

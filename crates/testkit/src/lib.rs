@@ -4,7 +4,11 @@
 //! panics with a plain sentence instead of returning errors: a test has nobody to hand them to. What is missing on the machine
 //! is a failure that says "run ./dev setup", never a skipped test.
 
+pub mod coffre;
+pub mod conformance;
 pub mod disk;
+pub mod invariants;
+pub mod memory;
 pub mod postgres;
 mod process;
 pub mod proxy;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use coffre_model::address::Address;
 
-use crate::process::{Output, Server, command, finish, is_root, processes, send_signal, wait_until};
+use crate::process::{Output, Server, command, finish, is_root, parent_of, processes, send_signal, wait_until};
 
 /// Which server. `V15` is the distribution's own (15 on Debian 12, with TLS), the others come from a wheel (without TLS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -432,11 +432,6 @@ impl Drop for Postgres {
             self.resume();
         }
     }
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// `"name"`, as SQL writes any identifier.

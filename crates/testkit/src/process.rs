@@ -173,6 +173,12 @@ pub(crate) fn process_state(pid: u32) -> Option<char> {
     stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
+/// The parent of a process, nothing where there is no such process.
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Every process that runs now: its id and its arguments (lossy).
 pub(crate) fn processes() -> Vec<(u32, Vec<String>)> {
     let mut found = Vec::new();

@@ -1,5 +1,7 @@
 //! The fault tools do what they say: otherwise a test of a fault would prove nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test has nobody to hand errors to")]
+
 use std::path::Path;
 
 use coffre_testkit::disk::{SmallDisk, file_size_limit};

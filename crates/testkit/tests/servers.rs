@@ -1,5 +1,6 @@
 //! The throw-away servers do what the other tests rely on.
 
+#![allow(clippy::unwrap_used, reason = "a test has nobody to hand errors to")]
 #![allow(clippy::disallowed_methods, reason = "tests start stock tools")]
 
 use std::io::{Read, Write};
