@@ -16,13 +16,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, display_order = 900, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(crate) json: bool,
-    #[arg(long, global = true, value_enum)]
+    #[arg(long, global = true, display_order = 900, value_enum)]
     pub(crate) lang: Option<Lang>,
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 900)]
     pub(crate) quiet: bool,
 }
 
@@ -215,9 +215,9 @@ pub(crate) enum Plan {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = true, args = ["plan", "source"])]
 pub(crate) struct Backup {
-    #[arg(long, value_name = "P", conflicts_with_all = ["source", "to", "compression", "encrypt"], allow_hyphen_values = true)]
+    #[arg(long, value_name = "P",
+          conflicts_with_all = ["source", "to", "compression", "encrypt"], allow_hyphen_values = true)]
     pub(crate) plan: Option<String>,
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub(crate) source: Option<String>,
@@ -270,9 +270,8 @@ pub(crate) struct Verify {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "how", required = true, multiple = true, args = ["dry_run", "replace", "into"])]
 pub(crate) struct Restore {
-    #[arg(value_name = "B", required_unless_present = "file")]
+    #[arg(value_name = "B")]
     pub(crate) backup: Option<String>,
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub(crate) source: Option<String>,

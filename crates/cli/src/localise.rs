@@ -82,8 +82,14 @@ fn describe(arg: Arg, path: &str, words: &Words) -> Arg {
     let own = words.find(&format!("help.{path}.{id}")).or_else(|| words.find(&format!("help.common.{id}")));
     let heading = if arg.is_positional() { "help.heading.arguments" } else { "help.heading.options" };
     let arg = arg.help_heading(words.text(heading));
+    let values: Vec<String> = match arg.get_action().takes_values() {
+        true => arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect(),
+        false => Vec::new(),
+    };
     match own {
-        Some(text) => arg.help(text),
+        Some(text) if values.is_empty() => arg.help(text),
+        // clap writes this list in English only.
+        Some(text) => arg.hide_possible_values(true).help(format!("{text} [{}]", values.join(", "))),
         None => arg,
     }
 }
@@ -99,11 +105,13 @@ fn stop(error: &clap::Error, words: &Words) -> Stop {
         Some(ContextValue::StyledStr(text)) => text.to_string().replacen("Usage:", &words.text("help.heading.usage"), 1),
         _ => String::new(),
     };
+    let value = context(error, &[ContextKind::InvalidValue]);
     let key = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return Stop::Asked(error.render()),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             return Stop::Usage { message: words.text("usage.missing_command"), usage: error.render().to_string() };
         }
+        ErrorKind::InvalidValue if value.is_empty() => "usage.missing_value",
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => "usage.invalid_value",
         ErrorKind::UnknownArgument => "usage.unknown_argument",
         ErrorKind::InvalidSubcommand => "usage.unknown_command",
@@ -116,7 +124,7 @@ fn stop(error: &clap::Error, words: &Words) -> Stop {
     };
     let facts = [
         ("argument", context(error, &[ContextKind::InvalidArg, ContextKind::InvalidSubcommand])),
-        ("value", context(error, &[ContextKind::InvalidValue])),
+        ("value", value),
         ("other", context(error, &[ContextKind::PriorArg])),
         ("allowed", context(error, &[ContextKind::ValidValue, ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand])),
     ];

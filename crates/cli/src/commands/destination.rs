@@ -20,7 +20,7 @@ pub(super) fn run(coffre: &Coffre, command: &args::Destination, out: &Out, cance
             let destination = coffre.destination(&one.one)?;
             let test = coffre.test_destination(&destination, cancel)?;
             out.say(
-                "cli.destination_tested",
+                if test.exists { "cli.destination_tested" } else { "cli.destination_new" },
                 &[("name", json!(destination.name)), ("place", json!(test.place)), ("free_bytes", json!(test.free_bytes))],
             );
             out.document(&[("destination", &destination), ("ok", &true), ("test", &test)])

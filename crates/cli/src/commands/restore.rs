@@ -17,6 +17,9 @@ pub(super) fn run(coffre: &Coffre, given: &args::Restore, out: &Out, cancel: &Ca
     if given.replace {
         return Err(Error::new(Code::Refused, "replace_not_yet"));
     }
+    if !given.dry_run && given.into.is_none() {
+        return Err(Error::new(Code::Usage, "restore_where"));
+    }
     let from = match (&given.file, &given.backup) {
         (Some(path), _) => From::File(path.clone(), given.key.clone()),
         (None, Some(backup)) => From::Backup(Box::new(coffre.backup(backup, given.source.as_deref())?)),
