@@ -278,3 +278,6 @@ fn joined(parts: &[&str]) -> Secret {
     }
     Secret::new(text)
 }
+
+#[cfg(test)]
+mod tests;

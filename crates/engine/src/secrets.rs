@@ -73,6 +73,18 @@ pub fn key_secret(id: &Id) -> String {
     format!("key:{id}")
 }
 
+/// The secret of that name, where the work cannot go on without it. `of` is the name of the source, destination or key it belongs to.
+///
+/// # Errors
+/// `SECRET_UNAVAILABLE`; with the text `secret_missing` where the store can be asked, but has none.
+pub fn needed(store: &dyn SecretStore, name: &str, of: &str) -> Result<Secret> {
+    store.get(name)?.ok_or_else(|| {
+        Error::new(Code::SecretUnavailable, "secret_missing")
+            .with("of", of)
+            .with("store", store.kind())
+    })
+}
+
 /// Which store a person chose (`COFFRE_SECRETS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {

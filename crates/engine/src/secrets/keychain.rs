@@ -252,5 +252,6 @@ fn look(_prefix: Option<String>, limits: Limits) -> Result<State> {
     }
 }
 
-#[cfg(all(test, unix, not(target_os = "macos")))]
+#[cfg(test)]
+#[cfg(all(unix, not(target_os = "macos")))]
 mod tests;
