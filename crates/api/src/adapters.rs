@@ -1,6 +1,6 @@
 //! The wiring: which databases and storages this build knows. The one place that sees both their crates and the engine.
 
-use coffre_databases::{self as databases, recognise};
+use coffre_databases as databases;
 use coffre_engine::context::Adapters;
 use coffre_model::Result;
 use coffre_model::database::{Checker, DatabaseKind, DumpFormat};
@@ -19,7 +19,7 @@ impl Adapters for BuiltIn {
     }
 
     fn recognise(&self, head: &[u8]) -> Result<DumpFormat> {
-        recognise::format(head)
+        databases::format_of(head)
     }
 
     fn foreign_checker(&self, kind: &'static dyn DatabaseKind, format: DumpFormat) -> Box<dyn Checker> {

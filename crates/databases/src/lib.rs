@@ -3,6 +3,7 @@
 use coffre_model::database::{Checker, DatabaseKind, DumpFormat};
 use coffre_model::{Code, Error, Result};
 
+pub mod postgres;
 pub mod recognise;
 
 /// Every kind of database that this build knows.
@@ -33,5 +34,21 @@ fn unknown(given: &str) -> Error {
 
 /// A checker for a file made elsewhere: SQL text is not asked for the mark that our own dumps end with.
 pub fn foreign_checker(kind: &'static dyn DatabaseKind, format: DumpFormat) -> Box<dyn Checker> {
-    kind.checker(format)
+    match format {
+        DumpFormat::Sql => Box::new(postgres::plain::PlainChecker::new(false)),
+        _ => kind.checker(format),
+    }
+}
+
+/// What the plain bytes of a file made elsewhere are.
+///
+/// # Errors
+/// `USAGE` or `DUMP_EMPTY`, saying what it is instead and what to do.
+pub fn format_of(head: &[u8]) -> Result<DumpFormat> {
+    match recognise::recognise(head) {
+        recognise::Recognised::Plain(format) => Ok(format),
+        recognise::Recognised::Unusable(error) => Err(error),
+        // All containers were taken off before: what is left over is nested deeper than anything sensible.
+        _ => Err(Error::new(Code::Usage, "nested_too_deep")),
+    }
 }
