@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use coffre_model::address::Address;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::database::TableCount;
-use coffre_model::key::Key;
+use coffre_model::key::{Key, KeyKind};
 use coffre_model::manifest::Manifest;
 use coffre_model::{Error, Secret};
 
@@ -18,26 +18,52 @@ const QUERY_TABLES: usize = 60;
 
 /// A piece of the sheet.
 pub(super) enum Block {
-    /// A heading; the first level begins a new page.
+    /// The beginning of a backup.
+    Backup { title: String, new_page: bool },
+    /// A heading inside the summary or a backup: 1 for a chapter, 2 for a part of it that is kept on one page.
     Heading { level: u8, text: String },
+    /// Whether a backup can be trusted, where it can.
+    Verdict { title: String, text: String },
     /// Running text.
     Text(String),
     /// Labels and values.
-    Facts(Vec<(String, String)>),
+    Facts(Vec<(String, Cell)>),
     /// A table.
-    Table { head: Vec<String>, rows: Vec<Vec<String>> },
+    Table { head: Vec<String>, rows: Vec<Vec<Cell>> },
     /// Names and numbers, many of them.
     Counts(Vec<(String, String)>),
     /// Something that must not be overlooked.
     Warning { title: String, text: String },
     /// A numbered step with what is to be typed.
-    Step { number: usize, title: String, text: String, commands: Vec<String> },
+    Step {
+        number: usize,
+        title: String,
+        text: String,
+        commands: Vec<String>,
+    },
     /// Commands outside of the steps.
     Commands { title: String, commands: Vec<String> },
     /// A secret, to be read by a person.
     Secret(String),
     /// A line to be filled in by hand.
     Blank(String),
+}
+
+/// A value.
+pub(super) struct Cell {
+    pub(super) text: String,
+    /// A name of a file, a place or a key: every character counts.
+    pub(super) code: bool,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Cell { text, code: false }
+    }
+}
+
+fn code(text: String) -> Cell {
+    Cell { text, code: true }
 }
 
 /// A whole sheet.
@@ -67,7 +93,14 @@ pub(super) fn of(sheet: &Sheet, words: Words) -> Document {
         language: words.language.to_owned(),
         title: writer.say("sheet.title", &[]),
         lead: writer.say(lead, &[("what", count)]),
-        footer: writer.say("sheet.footer", &[("time", time(sheet.made_at))]),
+        footer: writer.say(
+            if writer.has_secrets() {
+                "sheet.footer_secret"
+            } else {
+                "sheet.footer"
+            },
+            &[("time", time(sheet.made_at))],
+        ),
         blocks,
     }
 }
@@ -128,18 +161,28 @@ impl Writer<'_> {
         format!("{}{point}{}\u{a0}{} ({exact})", size / 1000, size % 1000 / 100, unit(at + 1))
     }
 
+    fn has_secrets(&self) -> bool {
+        self.sheet.keys.iter().any(|key| key.secret.is_some())
+    }
+
     fn summary(&self, blocks: &mut Vec<Block>) {
         let sheet = self.sheet;
         let sources: BTreeSet<String> = sheet.entries.iter().map(|entry| visible(&entry.backup.source)).collect();
         let mut facts = vec![
-            (self.word("sheet.made_at"), time(sheet.made_at)),
-            (self.word("sheet.made_by"), format!("Coffre {}", visible(&sheet.coffre_version))),
+            (self.word("sheet.made_at"), time(sheet.made_at).into()),
+            (
+                self.word("sheet.made_by"),
+                format!("Coffre {}", visible(&sheet.coffre_version)).into(),
+            ),
         ];
         if !sources.is_empty() {
-            facts.push((self.word("sheet.sources"), sources.into_iter().collect::<Vec<_>>().join(", ")));
+            facts.push((
+                self.word("sheet.sources"),
+                sources.into_iter().collect::<Vec<_>>().join(", ").into(),
+            ));
         }
         blocks.push(Block::Facts(facts));
-        if sheet.keys.iter().any(|key| key.secret.is_some()) {
+        if self.has_secrets() {
             blocks.push(Block::Warning {
                 title: self.word("sheet.secret_title"),
                 text: self.word("sheet.secret_text"),
@@ -150,22 +193,24 @@ impl Writer<'_> {
         }
         if sheet.entries.len() > 1 {
             blocks.push(Block::Heading {
-                level: 2,
+                level: 1,
                 text: self.word("sheet.contents"),
             });
             blocks.push(Block::Table {
-                head: ["sheet.source", "sheet.backup", "sheet.taken", "sheet.state"].map(|key| self.word(key)).to_vec(),
+                head: ["sheet.source", "sheet.backup", "sheet.taken", "sheet.state"]
+                    .map(|key| self.word(key))
+                    .to_vec(),
                 rows: sheet.entries.iter().map(|entry| self.summary_row(&entry.backup)).collect(),
             });
         }
     }
 
-    fn summary_row(&self, backup: &Backup) -> Vec<String> {
+    fn summary_row(&self, backup: &Backup) -> Vec<Cell> {
         vec![
-            visible(&backup.source),
-            backup.code.to_string(),
-            time(backup.started_at),
-            self.word(&format!("sheet.backup_state.{}", backup.state)),
+            visible(&backup.source).into(),
+            code(backup.code.to_string()),
+            time(backup.started_at).into(),
+            self.word(&format!("sheet.backup_state.{}", backup.state)).into(),
         ]
     }
 
@@ -173,7 +218,7 @@ impl Writer<'_> {
     fn needs(&self, blocks: &mut Vec<Block>) {
         let mut packages = BTreeSet::new();
         let mut hashes = false;
-        for step in self.sheet.entries.iter().flat_map(|entry| recovery(entry)) {
+        for step in self.sheet.entries.iter().flat_map(recovery) {
             hashes |= step.kind == StepKind::Check;
             packages.extend(step.lines.iter().filter_map(|line| package(line.split(' ').next()?)));
         }
@@ -181,7 +226,7 @@ impl Writer<'_> {
             return;
         }
         blocks.push(Block::Heading {
-            level: 2,
+            level: 1,
             text: self.word("sheet.needs"),
         });
         blocks.push(Block::Text(self.word("sheet.needs_text")));
@@ -202,8 +247,10 @@ impl Writer<'_> {
             });
         }
         if hashes {
-            let command = ("command", "shasum -a 256 -c".to_owned());
-            blocks.push(Block::Text(self.say("sheet.needs_shasum", &[("stock", "sha256sum -c".to_owned()), command])));
+            blocks.push(Block::Commands {
+                title: self.word("sheet.needs_shasum"),
+                commands: vec!["shasum -a 256 -c".into()],
+            });
         }
     }
 
@@ -224,8 +271,12 @@ impl Writer<'_> {
             return;
         }
         blocks.push(Block::Heading {
-            level: 2,
-            text: self.word(if known.len() + unknown.len() == 1 { "sheet.key" } else { "sheet.keys" }),
+            level: 1,
+            text: self.word(if known.len() + unknown.len() == 1 {
+                "sheet.key"
+            } else {
+                "sheet.keys"
+            }),
         });
         if known.iter().all(|key| key.secret.is_none()) {
             blocks.push(Block::Text(self.word("sheet.keys_text")));
@@ -235,7 +286,7 @@ impl Writer<'_> {
         }
         for name in unknown {
             blocks.push(Block::Heading {
-                level: 3,
+                level: 2,
                 text: visible(&name),
             });
             blocks.push(Block::Text(self.word("sheet.key_unknown")));
@@ -245,16 +296,26 @@ impl Writer<'_> {
 
     fn key(&self, key: &Key, secret: Option<&Secret>, blocks: &mut Vec<Block>) {
         blocks.push(Block::Heading {
-            level: 3,
+            level: 2,
             text: visible(&key.name),
         });
-        let mut facts = vec![(self.word("sheet.key_kind"), self.word(&format!("sheet.key_kind_{}", key.kind)))];
+        let mut facts = vec![(
+            self.word("sheet.key_kind"),
+            self.word(&format!("sheet.key_kind_{}", key.kind)).into(),
+        )];
         if let Some(recipient) = &key.recipient {
-            facts.push((self.word("sheet.key_public"), visible(recipient)));
+            facts.push((self.word("sheet.key_public"), code(visible(recipient))));
         }
-        facts.push((self.word("sheet.key_made"), time(key.created_at)));
-        let opens = self.sheet.entries.iter().filter(|entry| self.key_of(entry).is_some_and(|k| k.key.id == key.id));
-        facts.push((self.word("sheet.key_opens"), opens.map(|entry| entry.backup.code.to_string()).collect::<Vec<_>>().join(", ")));
+        facts.push((self.word("sheet.key_made"), time(key.created_at).into()));
+        let opens = self
+            .sheet
+            .entries
+            .iter()
+            .filter(|entry| self.key_of(entry).is_some_and(|k| k.key.id == key.id));
+        let opens: Vec<String> = opens.map(|entry| entry.backup.code.to_string()).collect();
+        if !opens.is_empty() {
+            facts.push((self.word("sheet.key_opens"), code(opens.join(", "))));
+        }
         blocks.push(Block::Facts(facts));
         match secret {
             Some(secret) => {
@@ -263,8 +324,8 @@ impl Writer<'_> {
             }
             None => {
                 blocks.push(Block::Commands {
-                    title: self.word("sheet.key_export"),
-                    commands: vec![export(&key.name)],
+                    title: self.word(&format!("sheet.key_export_{}", key.kind)),
+                    commands: vec![export(key)],
                 });
                 blocks.push(Block::Blank(self.word("sheet.key_place")));
             }
@@ -283,14 +344,15 @@ impl Writer<'_> {
 
     fn backup(&self, entry: &Entry, blocks: &mut Vec<Block>) {
         let backup = &entry.backup;
-        blocks.push(Block::Heading {
-            level: 1,
-            text: format!("{} · {}", visible(&backup.source), backup.code),
+        let steps = recovery(entry);
+        blocks.push(Block::Backup {
+            title: format!("{} · {}", visible(&backup.source), backup.code),
+            // One that cannot be restored needs no page of its own.
+            new_page: !steps.is_empty() && self.sheet.entries.len() > 1,
         });
         self.standing(backup, blocks);
         self.facts(entry, blocks);
         self.copies(entry, blocks);
-        let steps = recovery(entry);
         if steps.is_empty() {
             let key = match (&entry.manifest, backup.copies.iter().any(readable)) {
                 (None, _) => "sheet.no_manifest",
@@ -304,7 +366,7 @@ impl Writer<'_> {
             return;
         }
         blocks.push(Block::Heading {
-            level: 2,
+            level: 1,
             text: self.word("sheet.steps"),
         });
         blocks.push(Block::Text(self.word("sheet.steps_text")));
@@ -315,13 +377,22 @@ impl Writer<'_> {
     fn standing(&self, backup: &Backup, blocks: &mut Vec<Block>) {
         let verified_at = backup.copies.iter().filter_map(|copy| copy.verified_at).max();
         match (backup.state, verified_at) {
-            (BackupState::Verified, Some(at)) => blocks.push(Block::Text(self.say("sheet.verified_at", &[("time", time(at))]))),
-            (BackupState::Verified, None) => blocks.push(Block::Text(self.word("sheet.verified"))),
+            (BackupState::Verified, at) => blocks.push(Block::Verdict {
+                title: self.word("sheet.backup_state.verified"),
+                text: match at {
+                    Some(at) => self.say("sheet.verified_at", &[("time", time(at))]),
+                    None => self.word("sheet.verified"),
+                },
+            }),
             (state, _) => blocks.push(Block::Warning {
                 title: self.word(&format!("sheet.backup_state.{state}")),
                 text: match &backup.error {
                     Some(error) => self.error(error),
-                    None => self.word(if state == BackupState::Stored { "sheet.stored_text" } else { "sheet.not_verified" }),
+                    None => self.word(if state == BackupState::Stored {
+                        "sheet.stored_text"
+                    } else {
+                        "sheet.not_verified"
+                    }),
                 },
             }),
         }
@@ -329,29 +400,56 @@ impl Writer<'_> {
 
     fn facts(&self, entry: &Entry, blocks: &mut Vec<Block>) {
         let backup = &entry.backup;
-        let mut facts = vec![(self.word("sheet.taken"), time(backup.started_at))];
-        let mut fact = |key: &str, value: Option<String>| facts.extend(value.map(|value| (self.word(key), value)));
-        fact("sheet.database", entry.manifest.as_ref().map(|manifest| database(manifest, backup)));
-        fact("sheet.tool", backup.tool.as_ref().map(|tool| visible(&format!("{} {}", tool.name, tool.version))));
-        fact("sheet.file", entry.manifest.as_ref().map(|manifest| visible(&manifest.artifact)));
+        let mut facts = vec![(self.word("sheet.taken"), Cell::from(time(backup.started_at)))];
+        let mut fact = |key: &str, value: Option<String>| {
+            let cell = |text| if key == "sheet.file" { code(text) } else { text.into() };
+            facts.extend(value.map(|text| (self.word(key), cell(text))));
+        };
+        fact(
+            "sheet.database",
+            entry.manifest.as_ref().map(|manifest| database(manifest, backup)),
+        );
+        fact(
+            "sheet.tool",
+            backup
+                .tool
+                .as_ref()
+                .map(|tool| visible(&format!("{} {}", tool.name, tool.version))),
+        );
+        fact(
+            "sheet.file",
+            entry.manifest.as_ref().map(|manifest| visible(&manifest.artifact)),
+        );
         fact("sheet.stored_bytes", backup.stored_bytes.map(|bytes| self.bytes(bytes)));
         fact("sheet.raw_bytes", backup.raw_bytes.map(|bytes| self.bytes(bytes)));
         fact("sheet.encryption", backup.encryption.as_ref().map(|name| visible(name)));
         fact("sheet.note", Some(visible(&backup.note)).filter(|note| !note.is_empty()));
         if let Some(manifest) = &entry.manifest {
             let scope = &manifest.scope;
-            let not: Vec<String> = scope.not_included.iter().map(|word| self.word(&format!("scope.{word}"))).collect();
+            let not: Vec<String> = scope
+                .not_included
+                .iter()
+                .map(|word| self.word(&format!("scope.{word}")))
+                .collect();
             fact("sheet.not_included", Some(not.join(", ")).filter(|text| !text.is_empty()));
             let left_out: Vec<String> = scope.excluded_tables.iter().map(|table| visible(table)).collect();
-            fact("sheet.excluded_tables", Some(left_out.join(", ")).filter(|text| !text.is_empty()));
+            fact(
+                "sheet.excluded_tables",
+                Some(left_out.join(", ")).filter(|text| !text.is_empty()),
+            );
         }
         blocks.push(Block::Facts(facts));
     }
 
     fn copies(&self, entry: &Entry, blocks: &mut Vec<Block>) {
-        let copies: Vec<&Copy> = entry.backup.copies.iter().filter(|copy| copy.state != CopyState::Deleted).collect();
+        let copies: Vec<&Copy> = entry
+            .backup
+            .copies
+            .iter()
+            .filter(|copy| copy.state != CopyState::Deleted)
+            .collect();
         blocks.push(Block::Heading {
-            level: 2,
+            level: 1,
             text: self.word("sheet.copies"),
         });
         if copies.is_empty() {
@@ -361,16 +459,18 @@ impl Writer<'_> {
         let rows = copies.iter().map(|copy| {
             let state = self.word(&format!("sheet.copy_state.{}", copy.state));
             vec![
-                visible(&copy.destination),
-                place(entry, copy),
+                visible(&copy.destination).into(),
+                code(place(entry, copy)),
                 match copy.verified_at.filter(|_| copy.state == CopyState::Verified) {
-                    Some(at) => format!("{state}, {}", time(at)),
-                    None => state,
+                    Some(at) => format!("{state}, {}", time(at)).into(),
+                    None => state.into(),
                 },
             ]
         });
         blocks.push(Block::Table {
-            head: ["sheet.destination", "sheet.where", "sheet.state"].map(|key| self.word(key)).to_vec(),
+            head: ["sheet.destination", "sheet.where", "sheet.state"]
+                .map(|key| self.word(key))
+                .to_vec(),
             rows: rows.collect(),
         });
     }
@@ -386,9 +486,9 @@ impl Writer<'_> {
                 commands,
             });
         };
-        let artifact = entry.manifest.as_ref().map(|manifest| visible(&manifest.artifact)).unwrap_or_default();
-        let fetch: Vec<String> = entry.backup.copies.iter().filter(|copy| readable(copy)).filter_map(|copy| fetch(entry, copy)).take(1).collect();
-        step("fetch", self.say("sheet.step.fetch_text", &[("file", artifact)]), fetch);
+        let local = entry.backup.copies.iter().filter(|copy| readable(copy));
+        let fetch = local.filter_map(|copy| fetch(entry, copy)).take(1).collect();
+        step("fetch", self.word("sheet.step.fetch_text"), fetch);
         for made in steps {
             let lines = made.lines.clone();
             match made.kind {
@@ -411,7 +511,11 @@ impl Writer<'_> {
         let counts = entry.manifest.as_ref().map_or(&[][..], |manifest| &manifest.table_counts);
         if !counts.is_empty() {
             let query = query(counts);
-            let text = if query.is_some() { "sheet.step.compare_text" } else { "sheet.step.compare_list" };
+            let text = if query.is_some() {
+                "sheet.step.compare_text"
+            } else {
+                "sheet.step.compare_list"
+            };
             step("compare", self.word(text), query.into_iter().collect());
             let row = |count: &TableCount| (visible(&count.table), self.number(count.rows));
             blocks.push(Block::Counts(counts.iter().map(row).collect()));
@@ -428,7 +532,11 @@ impl Writer<'_> {
 
     fn load_text(&self, entry: &Entry) -> String {
         let newer = entry.manifest.as_ref().filter(|manifest| manifest.database == "postgres");
-        let version = newer.and_then(|manifest| manifest.backup.tool.as_ref()).map(|tool| visible(&tool.version));
+        let version = newer
+            .and_then(|manifest| manifest.backup.tool.as_ref())
+            .map(|tool| visible(&tool.version));
+        // 15.20: any 15 reads what another 15 wrote.
+        let version = version.map(|version| version.split('.').next().unwrap_or_default().to_owned());
         match version {
             Some(version) => format!(
                 "{} {}",
@@ -497,7 +605,10 @@ fn place(entry: &Entry, copy: &Copy) -> String {
 }
 
 fn address<'a>(entry: &'a Entry, copy: &Copy) -> Option<&'a str> {
-    let place = entry.places.iter().find(|place| place.destination_id == copy.destination_id)?;
+    let place = entry
+        .places
+        .iter()
+        .find(|place| place.destination_id == copy.destination_id)?;
     Some(&place.address)
 }
 
@@ -513,10 +624,18 @@ fn fetch(entry: &Entry, copy: &Copy) -> Option<String> {
 }
 
 /// The command that exports a key. One without a line feed: a name with control characters is better looked up in `key list`.
-fn export(name: &str) -> String {
-    let name = if visible(name) == name { shell_quote(name) } else { "KEY".to_owned() };
+fn export(key: &Key) -> String {
+    let name = key.name.as_str();
     let end = if name.starts_with('-') { "-- " } else { "" };
-    format!("(umask 077; coffre key export {end}{name} > {KEY_FILE})")
+    let quoted = if visible(name) == name {
+        shell_quote(name)
+    } else {
+        "KEY".to_owned()
+    };
+    match key.kind {
+        KeyKind::Recipient => format!("(umask 077; coffre key export {end}{quoted} > {KEY_FILE})"),
+        KeyKind::Passphrase => format!("coffre key export {end}{quoted}"),
+    }
 }
 
 /// Writes the key file, readable by its owner alone, without changing the shell that it is typed into.
@@ -555,7 +674,9 @@ fn is_table_name(text: &str) -> bool {
                 }
             }
         } else {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+                .unwrap_or(rest.len());
             if end == 0 || rest.starts_with(|c: char| c.is_ascii_digit()) {
                 return false;
             }
@@ -590,7 +711,9 @@ fn time(at: DateTime<Utc>) -> String {
 
 /// Makes visible what would otherwise move or hide other text: control characters, and marks that turn the direction of writing.
 pub(super) fn visible(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if hidden(c) {
@@ -608,10 +731,34 @@ mod tests {
 
     #[test]
     fn table_names_and_nothing_else() {
-        for name in ["orders", "public.orders", r#""a ""b""".c"#, r#"public."x;y""#, "größe", "a$1", r#""1""#] {
+        for name in [
+            "orders",
+            "public.orders",
+            r#""a ""b""".c"#,
+            r#"public."x;y""#,
+            "größe",
+            "a$1",
+            r#""1""#,
+        ] {
             assert!(is_table_name(name), "{name}");
         }
-        for other in ["", ".", "a.", ".a", "1a", "a b", "a;b", "a--b", r#"""#, r#""""#, r#""a"b"#, r#""a"" "#, "a'b", "(select 1)", "a\nb"] {
+        for other in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "1a",
+            "a b",
+            "a;b",
+            "a--b",
+            r#"""#,
+            r#""""#,
+            r#""a"b"#,
+            r#""a"" "#,
+            "a'b",
+            "(select 1)",
+            "a\nb",
+        ] {
             assert!(!is_table_name(other), "{other}");
         }
     }

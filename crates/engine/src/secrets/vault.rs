@@ -591,7 +591,7 @@ impl Inherited {
     }
 
     fn read(self) -> Result<Secret> {
-        Err(unavailable("vault_fd_used"))
+        Err(unavailable("vault_fd").with("given", ""))
     }
 }
 
