@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
 use coffre_model::address::Address;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::database::TableCount;
@@ -11,10 +10,9 @@ use coffre_model::manifest::Manifest;
 use coffre_model::{Error, Secret};
 
 use super::commands::{KEY_FILE, Step, StepKind, shell_quote, steps};
+use super::query::query;
+use super::wording::{bytes, fill, number, time, visible};
 use super::{Entry, Sheet, SheetKey, Words};
-
-/// More tables than this are listed, but not put into one query.
-const QUERY_TABLES: usize = 60;
 
 /// A piece of the sheet.
 pub(super) enum Block {
@@ -128,37 +126,12 @@ impl Writer<'_> {
         format!("{message} ({})", error.code())
     }
 
-    fn number(&self, number: u64) -> String {
-        // U+202F, the narrow no-break space.
-        let separator = if self.words.language == "fr" { '\u{202f}' } else { ',' };
-        let digits = number.to_string();
-        let mut text = String::new();
-        for (i, digit) in digits.chars().enumerate() {
-            if i > 0 && (digits.len() - i).is_multiple_of(3) {
-                text.push(separator);
-            }
-            text.push(digit);
-        }
-        text
+    fn number(&self, value: u64) -> String {
+        number(self.words.language, value)
     }
 
-    /// `213.4 MB (213,400,112 bytes)`: round to talk about, exact to compare.
-    fn bytes(&self, bytes: u64) -> String {
-        let units = self.word("sheet.units");
-        let units: Vec<&str> = units.split_whitespace().collect();
-        let unit = |i: usize| units.get(i).copied().unwrap_or("");
-        let exact = format!("{}\u{a0}{}", self.number(bytes), unit(0));
-        let mut size = bytes;
-        let mut at = 0;
-        while size >= 1_000_000 && at + 2 < units.len() {
-            size /= 1000;
-            at += 1;
-        }
-        if bytes < 1000 {
-            return exact;
-        }
-        let point = if self.words.language == "fr" { ',' } else { '.' };
-        format!("{}{point}{}\u{a0}{} ({exact})", size / 1000, size % 1000 / 100, unit(at + 1))
+    fn bytes(&self, value: u64) -> String {
+        bytes(self.words.language, &self.word("sheet.units"), value)
     }
 
     fn has_secrets(&self) -> bool {
@@ -642,131 +615,4 @@ fn export(key: &Key) -> String {
 fn save_key(secret: &Secret) -> String {
     let line = shell_quote(secret.expose().trim());
     format!("(umask 077; echo {line} > {KEY_FILE})")
-}
-
-/// One query that counts every table, in the order of the list. Names are taken from the manifest as they are written there, quoted
-/// where they must be; one that is not a name is left out, because a manifest could have been changed by others.
-fn query(counts: &[TableCount]) -> Option<String> {
-    if counts.len() > QUERY_TABLES {
-        return None;
-    }
-    let selects: Vec<String> = counts
-        .iter()
-        .map(|count| count.table.as_str())
-        .filter(|table| is_table_name(table) && visible(table) == *table)
-        .map(|table| format!("SELECT '{}', count(*) FROM {table}", table.replace('\'', "''")))
-        .collect();
-    (!selects.is_empty()).then(|| format!("{};", selects.join("\nUNION ALL ")))
-}
-
-/// Whether a text is nothing but a table's name: plain or double-quoted parts with dots between them.
-fn is_table_name(text: &str) -> bool {
-    let mut rest = text;
-    loop {
-        let after = if let Some(quoted) = rest.strip_prefix('"') {
-            let mut at = 0;
-            loop {
-                match quoted[at..].find('"') {
-                    None => return false,
-                    Some(end) if quoted[at + end + 1..].starts_with('"') => at += end + 2,
-                    Some(end) if at + end == 0 => return false,
-                    Some(end) => break &quoted[at + end + 1..],
-                }
-            }
-        } else {
-            let end = rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-                .unwrap_or(rest.len());
-            if end == 0 || rest.starts_with(|c: char| c.is_ascii_digit()) {
-                return false;
-            }
-            &rest[end..]
-        };
-        match after.strip_prefix('.') {
-            Some(next) => rest = next,
-            None => return after.is_empty(),
-        }
-    }
-}
-
-/// Fills `{name}` where `value` knows it. What was filled in is not searched again: a name may contain braces.
-fn fill(words: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    let mut text = String::new();
-    let mut rest = words;
-    while let Some(start) = rest.find('{') {
-        text.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let known = rest.find('}').and_then(|end| Some((end, value(&rest[1..end])?)));
-        let (end, filled) = known.unwrap_or((0, "{".to_owned()));
-        text.push_str(&filled);
-        rest = &rest[end + 1..];
-    }
-    text + rest
-}
-
-/// 2026-11-05 10:00 UTC: read the same way in every country and every year.
-fn time(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M\u{a0}UTC").to_string()
-}
-
-/// Makes visible what would otherwise move or hide other text: control characters, and marks that turn the direction of writing.
-pub(super) fn visible(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if hidden(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn table_names_and_nothing_else() {
-        for name in [
-            "orders",
-            "public.orders",
-            r#""a ""b""".c"#,
-            r#"public."x;y""#,
-            "größe",
-            "a$1",
-            r#""1""#,
-        ] {
-            assert!(is_table_name(name), "{name}");
-        }
-        for other in [
-            "",
-            ".",
-            "a.",
-            ".a",
-            "1a",
-            "a b",
-            "a;b",
-            "a--b",
-            r#"""#,
-            r#""""#,
-            r#""a"b"#,
-            r#""a"" "#,
-            "a'b",
-            "(select 1)",
-            "a\nb",
-        ] {
-            assert!(!is_table_name(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn facts_are_filled_once() {
-        let value = |name: &str| (name == "a").then(|| "{a} {b}".to_owned());
-        assert_eq!(fill("x {a} y {b} {", value), "x {a} {b} y {b} {");
-        assert_eq!(fill("é{a}", value), "é{a} {b}");
-    }
 }
