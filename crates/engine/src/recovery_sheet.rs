@@ -8,6 +8,8 @@ mod commands;
 mod content;
 mod page;
 mod plain;
+mod query;
+mod wording;
 
 use chrono::{DateTime, Utc};
 use coffre_model::backup::Backup;
