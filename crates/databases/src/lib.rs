@@ -5,10 +5,11 @@ use coffre_model::{Code, Error, Result};
 
 pub mod postgres;
 pub mod recognise;
+pub mod sqlite;
 
 /// Every kind of database that this build knows.
 pub fn kinds() -> &'static [&'static dyn DatabaseKind] {
-    &[]
+    &[&sqlite::Sqlite]
 }
 
 /// The kind behind an address's scheme.

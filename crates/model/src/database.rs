@@ -123,8 +123,8 @@ pub trait DatabaseKind: Send + Sync {
     fn dump_format(&self, source: &Source) -> DumpFormat;
     /// A reader of this format that is fed the plain bytes in order and finds damage, above all a missing end.
     fn checker(&self, format: DumpFormat) -> Box<dyn Checker>;
-    /// The stock command lines that load a plain file of this format into `target` (a name to be replaced by the reader of the
-    /// recovery sheet). One command a line, no shell tricks.
+    /// The stock command lines that load a plain file of this format into a new place called `restored`. `{file}` stands for the plain
+    /// file. One command a line, ready to paste, no shell tricks.
     fn stock_load(&self, format: DumpFormat) -> Vec<String>;
     /// Makes the database ready for use. Must not connect yet, must not write.
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>>;
