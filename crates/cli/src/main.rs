@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use coffre_api::model::journal::Author;
 use coffre_api::model::{Cancel, Error, Result};
 use coffre_api::words::{Language, Words};
+use coffre_api::catalogues::set_aside_if_damaged;
 use coffre_api::{Coffre, Opening};
 
 use crate::args::{Cli, Command, Lang};
@@ -70,7 +71,13 @@ fn language(arguments: &[OsString]) -> Language {
 
 fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
     let home = home(cli)?;
-    let coffre = Coffre::open(Opening { home: home.clone(), author: Author::Cli, actor: actor() })?;
+    let opening = || Opening { home: home.clone(), author: Author::Cli, actor: actor() };
+    if let Command::Catalogue(_) = &cli.command
+        && let Some(aside) = set_aside_if_damaged(&opening())?
+    {
+        out.say_aside("cli.set_aside", &[("path", aside.display().to_string().into())]);
+    }
+    let coffre = Coffre::open(opening())?;
     let _log = output::log_to(&home)?;
     tracing::info!(arguments = ?cli.command.name(), "start");
     let mut out = out.clone();
