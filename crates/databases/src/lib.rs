@@ -1,1 +1,3 @@
 //! One file per database: how to dump, check and load it
+
+pub mod process;
