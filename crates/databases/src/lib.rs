@@ -1,3 +1,4 @@
 //! One file per database: how to dump, check and load it
 
+pub mod postgres;
 pub mod process;

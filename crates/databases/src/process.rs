@@ -14,9 +14,10 @@ mod input;
 mod output;
 mod tail;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -93,46 +94,102 @@ impl Invocation {
         name.to_string_lossy().into_owned()
     }
 
-    fn command(&self) -> Command {
+    fn command(&self) -> Result<Command> {
         let mut command = Command::new(&self.program);
+        // Only what fails before `exec`, and messages, see these; the child gets what `Image` holds.
         command
-            .args(&self.args)
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .env("HOME", &self.home)
-            // English messages without grouping of digits, so that they can be recognised.
-            .env("LC_ALL", "C")
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.home)
             // A group of its own: a terminal's Ctrl-C reaches us alone, and one signal reaches everything that the child starts.
             .process_group(0)
             .stderr(Stdio::piped());
-        die_with_us(&mut command);
-        command
-    }
-}
-
-/// Asks the system to kill the child when we die in whatever way, where it can (Linux).
-#[cfg(target_os = "linux")]
-fn die_with_us(command: &mut Command) {
-    let us = rustix::process::getpid();
-    let set = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // We may have died between the fork and the line above; then nobody is left to send the signal.
-        if rustix::process::getppid() != Some(us) {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        let us = rustix::process::getpid();
+        let image = Image::new(self)?;
+        let become_it = move || {
+            die_with(us)?;
+            Err(image.exec())
+        };
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed. `prctl`, `getppid` and `execve` are plain system calls;
+        // nothing here allocates or takes a lock, for `Image` was made before the fork.
+        unsafe {
+            command.pre_exec(become_it);
         }
-        Ok(())
-    };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. `prctl` and `getppid` are plain system calls, and nothing
-    // here allocates or takes a lock (`from_raw_os_error` makes a plain value).
-    unsafe {
-        command.pre_exec(set);
+        Ok(command)
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn die_with_us(_: &mut Command) {}
+/// Asks the system to kill this process when its parent `us` dies in whatever way, where it can (Linux).
+fn die_with(us: Pid) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The parent may have died before the line above; then nobody is left to send the signal.
+    if rustix::process::getppid() == Some(us) {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::ESRCH))
+    }
+}
+
+/// A program with its arguments and its whole environment, ready for `execve`.
+///
+/// The standard library uses `execvp`, which hands a file of unknown format to `/bin/sh`. No shell is ever used here.
+struct Image {
+    program: CString,
+    texts: Vec<CString>,
+    args: Vec<*const libc::c_char>,
+    env: Vec<*const libc::c_char>,
+}
+
+// SAFETY: the pointers point into `texts`, which lives as long, is never changed, and is only read.
+unsafe impl Send for Image {}
+// SAFETY: as above.
+unsafe impl Sync for Image {}
+
+impl Image {
+    fn new(invocation: &Invocation) -> Result<Image> {
+        let text = |text: Vec<u8>| CString::new(text).map_err(|_| Error::new(Code::Usage, "name_nul"));
+        let variable = |name: &OsStr, value: &OsStr| text([name.as_bytes(), b"=", value.as_bytes()].concat());
+        let mut image = Image {
+            program: text(invocation.program.as_os_str().as_bytes().to_owned())?,
+            texts: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+        };
+        let fixed = [
+            ("PATH", OsStr::new("/usr/local/bin:/usr/bin:/bin")),
+            ("HOME", invocation.home.as_os_str()),
+            // English messages without grouping of digits, so that they can be recognised.
+            ("LC_ALL", OsStr::new("C")),
+        ];
+        image.args.push(image.program.as_ptr());
+        for arg in &invocation.args {
+            let arg = text(arg.as_bytes().to_owned())?;
+            image.args.push(arg.as_ptr());
+            image.texts.push(arg);
+        }
+        let fixed = fixed.iter().map(|(name, value)| (OsStr::new(name), *value));
+        let own = invocation
+            .env
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        for (name, value) in fixed.chain(own) {
+            let pair = variable(name, value)?;
+            image.env.push(pair.as_ptr());
+            image.texts.push(pair);
+        }
+        image.args.push(std::ptr::null());
+        image.env.push(std::ptr::null());
+        Ok(image)
+    }
+
+    /// Becomes the program; comes back only with the reason why not.
+    fn exec(&self) -> io::Error {
+        // SAFETY: `program` is a C string, `args` and `env` are arrays of C strings that end with a null pointer; all live in `self`.
+        unsafe {
+            libc::execve(self.program.as_ptr(), self.args.as_ptr(), self.env.as_ptr());
+        }
+        io::Error::last_os_error()
+    }
+}
 
 type Started = io::Result<std::process::Child>;
 
@@ -365,7 +422,7 @@ pub struct Answer {
 /// # Errors
 /// `TOOL_MISSING` if it cannot be started, `STALLED` if it does not end within `limit`, `CANCELLED`.
 pub fn ask(invocation: &Invocation, limit: Duration, cancel: &Cancel) -> Result<Answer> {
-    let mut command = invocation.command();
+    let mut command = invocation.command()?;
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Child::start(invocation, command)?;
     // Its output is drained just like its words: whatever it writes, and however much, it never waits for us.

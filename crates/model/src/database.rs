@@ -149,6 +149,10 @@ pub trait Database: Send {
     fn settle_target(&mut self) -> Result<()>;
     /// Takes back what `prepare_target` and `load` made, so that the target is as before. Idempotent.
     fn discard_target(&mut self) -> Result<()>;
+    /// Remarks for a person about what was done to a target so far (owners that had to be left out, …), each told once.
+    fn remarks(&mut self) -> Vec<Error> {
+        Vec::new()
+    }
 }
 
 /// A dump as a stream. **A failed dump is a failed read**: exit status, end marker and non-zero length are checked inside `read`

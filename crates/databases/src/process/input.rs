@@ -30,8 +30,19 @@ impl ChildInput {
     /// # Errors
     /// `TOOL_MISSING` if it cannot be started.
     pub fn start(invocation: &Invocation, limits: Limits, judge: Judge, alive: Alive) -> Result<Self> {
-        let mut command = invocation.command();
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        Self::start_with(invocation, Stdio::null(), limits, judge, alive)
+    }
+
+    /// As [`ChildInput::start`], with the program's output as a pipe. It ends when the program does; somebody must read it.
+    pub fn start_filter(invocation: &Invocation, limits: Limits, judge: Judge, alive: Alive) -> Result<(Self, OwnedFd)> {
+        let mut input = Self::start_with(invocation, Stdio::piped(), limits, judge, alive)?;
+        let output = input.child.take_stdout();
+        Ok((input, output.ok_or_else(|| Error::internal("start a tool", "no pipe"))?))
+    }
+
+    fn start_with(invocation: &Invocation, output: Stdio, limits: Limits, judge: Judge, alive: Alive) -> Result<Self> {
+        let mut command = invocation.command()?;
+        command.stdin(Stdio::piped()).stdout(output);
         let mut child = Child::start(invocation, command)?;
         let pipe = child.take_stdin();
         if let Some(pipe) = &pipe {

@@ -31,7 +31,7 @@ impl ChildOutput {
     /// # Errors
     /// `TOOL_MISSING` if it cannot be started.
     pub fn start(invocation: &Invocation, limits: Limits, judge: Judge) -> Result<Self> {
-        let mut command = invocation.command();
+        let mut command = invocation.command()?;
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = Child::start(invocation, command)?;
         let pipe = child.take_stdout();

@@ -1,6 +1,7 @@
 //! Real children that misbehave.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -194,13 +195,18 @@ fn what_cannot_be_started_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pg_dump");
     std::fs::write(&file, "no program").unwrap();
-    for path in [file.as_path(), Path::new("/absent/pg_dump")] {
+    // Executable, but of no format that the system knows: the C library would hand it to a shell.
+    let script = folder.path().join("pg_restore");
+    std::fs::write(&script, "touch it-ran").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for path in [file.as_path(), &script, Path::new("/absent/pg_dump")] {
         let error = ChildOutput::start(&Invocation::new(path, folder.path()), limits(1000), judge())
             .err()
             .unwrap();
         assert_eq!(error.code(), Code::ToolMissing);
         assert_eq!(error.detail("path").unwrap(), path.to_string_lossy());
     }
+    assert!(!folder.path().join("it-ran").exists());
 }
 
 #[test]
