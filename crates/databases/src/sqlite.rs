@@ -167,8 +167,8 @@ impl DatabaseKind for Sqlite {
 
     fn stock_load(&self, _: DumpFormat) -> Vec<String> {
         vec![
-            "cp {file} ./restored.db".to_owned(),
-            "sqlite3 ./restored.db \"PRAGMA integrity_check;\"".to_owned(),
+            "cp <file> ./<target>.db".to_owned(),
+            "sqlite3 ./<target>.db \"PRAGMA integrity_check;\"".to_owned(),
         ]
     }
 
