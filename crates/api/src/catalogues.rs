@@ -9,8 +9,8 @@ use coffre_engine::rebuild::{Rebuilt, rebuild};
 use coffre_model::destination::Destination;
 use coffre_model::{Cancel, Code, Result};
 
-use crate::open::{Opening, now_in_milliseconds};
 use crate::Coffre;
+use crate::open::{Opening, now_in_milliseconds};
 
 /// Moves a damaged catalogue out of the way; answers where it lies now, or nothing where there was nothing wrong with it (or no
 /// catalogue at all).
@@ -34,7 +34,11 @@ impl Coffre {
             false => self.destination(from)?,
         };
         let rebuilt = rebuild(&self.engine, &destination, cancel);
-        let subject = Subject { kind: "destination", id: Some(&destination.id), name: &destination.name };
+        let subject = Subject {
+            kind: "destination",
+            id: Some(&destination.id),
+            name: &destination.name,
+        };
         self.engine.record("catalogue.rebuild", subject, rebuilt.as_ref().err())?;
         Ok((destination, rebuilt?))
     }
@@ -47,9 +51,15 @@ impl Coffre {
             return Ok(found.clone());
         }
         let own = self.default_address()?;
-        let base = if canonical == own { crate::destinations::DEFAULT_DESTINATION } else { "recovered" };
+        let base = if canonical == own {
+            crate::destinations::DEFAULT_DESTINATION
+        } else {
+            "recovered"
+        };
         let free = |name: &String| !known.iter().any(|d| d.name == *name);
-        let name = std::iter::once(base.to_owned()).chain((2..).map(|n| format!("{base}-{n}"))).find(free);
+        let name = std::iter::once(base.to_owned())
+            .chain((2..).map(|n| format!("{base}-{n}")))
+            .find(free);
         self.add_destination(&canonical, &name.unwrap_or_else(|| base.to_owned()), None)
     }
 }

@@ -11,10 +11,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use coffre_api::catalogues::set_aside_if_damaged;
 use coffre_api::model::journal::Author;
 use coffre_api::model::{Cancel, Error, Result};
 use coffre_api::words::{Language, Words};
-use coffre_api::catalogues::set_aside_if_damaged;
 use coffre_api::{Coffre, Opening};
 
 use crate::args::{Cli, Command, Lang};
@@ -71,7 +71,11 @@ fn language(arguments: &[OsString]) -> Language {
 
 fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
     let home = home(cli)?;
-    let opening = || Opening { home: home.clone(), author: Author::Cli, actor: actor() };
+    let opening = || Opening {
+        home: home.clone(),
+        author: Author::Cli,
+        actor: actor(),
+    };
     if let Command::Catalogue(_) = &cli.command
         && let Some(aside) = set_aside_if_damaged(&opening())?
     {
@@ -105,7 +109,10 @@ fn home(cli: &Cli) -> Result<PathBuf> {
 }
 
 fn actor() -> Option<String> {
-    ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok()).filter(|n| !n.is_empty())
+    ["USER", "LOGNAME", "USERNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .filter(|n| !n.is_empty())
 }
 
 impl From<Lang> for Language {

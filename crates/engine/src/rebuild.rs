@@ -35,7 +35,9 @@ pub fn rebuild(engine: &Engine, destination: &Destination, cancel: &Cancel) -> R
     let mut rebuilt = Rebuilt::default();
     for object in place.storage.list("")? {
         cancel.check()?;
-        let Some(artifact) = object.key.strip_suffix(MANIFEST_SUFFIX) else { continue };
+        let Some(artifact) = object.key.strip_suffix(MANIFEST_SUFFIX) else {
+            continue;
+        };
         let adopted = read_small(place.storage.as_ref(), &object.key)
             .and_then(|bytes| manifest(&object.key, bytes.unwrap_or_default()))
             .and_then(|(manifest, text)| {
@@ -44,7 +46,11 @@ pub fn rebuild(engine: &Engine, destination: &Destination, cancel: &Cancel) -> R
                 match there {
                     Some(there) if Some(there.bytes) == expected => {}
                     // A manifest alone is a record of something gone; the next verification would say the same.
-                    _ => return Err(Error::new(Code::VerifyMismatch, "copy_missing").with("key", artifact).with("place", place.storage.place())),
+                    _ => {
+                        return Err(Error::new(Code::VerifyMismatch, "copy_missing")
+                            .with("key", artifact)
+                            .with("place", place.storage.place()));
+                    }
                 }
                 engine.catalogue.adopt(&manifest, &text, &destination.id, artifact, None)
             });
@@ -52,7 +58,9 @@ pub fn rebuild(engine: &Engine, destination: &Destination, cancel: &Cancel) -> R
             Ok(Adopted::New) => rebuilt.backups += 1,
             Ok(Adopted::Copy) => rebuilt.copies += 1,
             Ok(Adopted::Known) => rebuilt.known += 1,
-            Err(error) if matches!(error.code(), Code::Internal | Code::CatalogueCorrupt | Code::DestUnreachable) => return Err(error),
+            Err(error) if matches!(error.code(), Code::Internal | Code::CatalogueCorrupt | Code::DestUnreachable) => {
+                return Err(error);
+            }
             Err(error) => rebuilt.unusable.push(error.or_with("key", object.key.as_str())),
         }
     }
@@ -60,11 +68,17 @@ pub fn rebuild(engine: &Engine, destination: &Destination, cancel: &Cancel) -> R
 }
 
 fn manifest(key: &str, bytes: Vec<u8>) -> Result<(Manifest, String)> {
-    let unreadable = |cause: String| Error::new(Code::VerifyMismatch, "manifest_unreadable").with("key", key).with("cause", cause);
+    let unreadable = |cause: String| {
+        Error::new(Code::VerifyMismatch, "manifest_unreadable")
+            .with("key", key)
+            .with("cause", cause)
+    };
     let text = String::from_utf8(bytes).map_err(|e| unreadable(e.to_string()))?;
     let manifest: Manifest = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
     match manifest.schema {
         SCHEMA => Ok((manifest, text)),
-        newer => Err(Error::new(Code::Refused, "manifest_newer").with("key", key).with("schema", newer)),
+        newer => Err(Error::new(Code::Refused, "manifest_newer")
+            .with("key", key)
+            .with("schema", newer)),
     }
 }

@@ -31,7 +31,14 @@ fn a_database_is_protected_proved_and_brought_back() {
     server.sql(&database, SHOP);
     let coffre = Coffre::new(program());
     let added = coffre.run_with_input(
-        ["source", "add", &server.address(&database), "--name", "crm", "--password-stdin"],
+        [
+            "source",
+            "add",
+            &server.address(&database),
+            "--name",
+            "crm",
+            "--password-stdin",
+        ],
         server.password().unwrap().as_bytes(),
     );
     assert_eq!(added.status, Some(0), "{added}");
@@ -53,15 +60,34 @@ fn a_database_is_protected_proved_and_brought_back() {
         assert_eq!(count_of(counts, r#""Back Office"."Order Lines""#), Some(5000));
         let fingerprint = r#"SELECT md5(string_agg(c::text, ',' ORDER BY id)) FROM customers c"#;
         assert_eq!(server.sql(&back, fingerprint), server.sql(&database, fingerprint));
-        assert_eq!(server.sql(&back, "SELECT twice(21), (SELECT count(*) FROM big), (SELECT count(*) FROM pg_largeobject_metadata)"), "42|4900|1");
+        assert_eq!(
+            server.sql(
+                &back,
+                "SELECT twice(21), (SELECT count(*) FROM big), (SELECT count(*) FROM pg_largeobject_metadata)"
+            ),
+            "42|4900|1"
+        );
 
         // The same place a second time holds something now, and stays untouched.
-        coffre.fails(["restore", "latest", "--source", "crm", "--into", &server.address(&back)], "REFUSED", 4);
+        coffre.fails(
+            ["restore", "latest", "--source", "crm", "--into", &server.address(&back)],
+            "REFUSED",
+            4,
+        );
     }
     let manifest = &coffre.json(["show", "latest", "--source", "crm"])["manifest"];
-    assert!(manifest["scope"]["not_included"].as_array().unwrap().iter().any(|w| w == "roles"));
+    assert!(
+        manifest["scope"]["not_included"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|w| w == "roles")
+    );
     assert!(server.sessions("coffre").is_empty());
-    Invariants::of(&coffre).server(&server).secret(server.password().unwrap()).assert();
+    Invariants::of(&coffre)
+        .server(&server)
+        .secret(server.password().unwrap())
+        .assert();
 }
 
 #[test]
@@ -93,6 +119,10 @@ fn a_dump_made_elsewhere_comes_back_too() {
     let evil = folder.join("evil.sql");
     std::fs::write(&evil, "CREATE TABLE t(i int);\n\\! touch /tmp/coffre-was-here\n").unwrap();
     let into = format!("{database}_evil");
-    coffre.fails(["restore", "--file", evil.to_str().unwrap(), "--into", &server.address(&into)], "ARCHIVE_UNSAFE", 4);
+    coffre.fails(
+        ["restore", "--file", evil.to_str().unwrap(), "--into", &server.address(&into)],
+        "ARCHIVE_UNSAFE",
+        4,
+    );
     assert!(!server.has_database(&into));
 }

@@ -94,11 +94,19 @@ impl Bench {
         let _fresh_logs = std::fs::remove_dir_all(self.path("home/logs"));
         std::fs::create_dir_all(self.path("home/logs")).unwrap();
         let began = Instant::now();
-        let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
         let mut peak = 0.0_f64;
         let status = loop {
             let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-            let high = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
+            let high = status
+                .lines()
+                .find_map(|l| l.strip_prefix("VmHWM:"))
+                .and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
             peak = peak.max(high.unwrap_or(0.0) / 1024.0);
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
@@ -108,8 +116,17 @@ impl Bench {
         let seconds = began.elapsed().as_secs_f64();
         assert!(status.success(), "{arguments:?}");
         let laps = self.laps();
-        let to_file = laps.iter().filter(|(n, _)| n == "dumped" || n == "committed").map(|(_, s)| s).sum();
-        Ours { seconds, to_file, laps, peak_mb: peak }
+        let to_file = laps
+            .iter()
+            .filter(|(n, _)| n == "dumped" || n == "committed")
+            .map(|(_, s)| s)
+            .sum();
+        Ours {
+            seconds,
+            to_file,
+            laps,
+            peak_mb: peak,
+        }
     }
 
     /// The laps that the engine wrote into its log.
@@ -117,7 +134,9 @@ impl Bench {
         let mut laps = Vec::new();
         for entry in std::fs::read_dir(self.path("home/logs")).unwrap().flatten() {
             for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
-                let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+                let Ok(line) = serde_json::from_str::<Value>(line) else {
+                    continue;
+                };
                 if let (Some(lap), Some(ms)) = (line["fields"]["lap"].as_str(), line["fields"]["ms"].as_f64()) {
                     laps.push((lap.to_owned(), ms / 1000.0));
                 }
@@ -140,7 +159,13 @@ impl Bench {
     }
 
     /// Runs both in turns and prints one row per figure of ours.
-    fn pair(&self, name: &str, ours: &mut dyn FnMut() -> Ours, stock: &mut dyn FnMut() -> f64, rows: &[(&str, &str, fn(&Ours) -> f64)]) {
+    fn pair(
+        &self,
+        name: &str,
+        ours: &mut dyn FnMut() -> Ours,
+        stock: &mut dyn FnMut() -> f64,
+        rows: &[(&str, &str, fn(&Ours) -> f64)],
+    ) {
         let mut figures: Vec<(Ours, f64)> = Vec::new();
         ours();
         stock();
@@ -153,13 +178,24 @@ impl Bench {
             let theirs = median(figures.iter().map(|(_, s)| *s).collect());
             println!("| {name}: {what} | {mine:.2} s | {theirs:.2} s | **{ratio:.2}** | {goal} |");
         }
-        let laps: Vec<String> = figures[RUNS / 2].0.laps.iter().map(|(n, s)| format!("{n} {s:.2} s")).collect();
+        let laps: Vec<String> = figures[RUNS / 2]
+            .0
+            .laps
+            .iter()
+            .map(|(n, s)| format!("{n} {s:.2} s"))
+            .collect();
         let peak = figures.iter().map(|(o, _)| o.peak_mb).fold(0.0, f64::max);
-        println!("| {name}: our parts apart ({}) | | | peak {peak:.0} MB | ≤ 120 MB |", laps.join(", "));
+        println!(
+            "| {name}: our parts apart ({}) | | | peak {peak:.0} MB | ≤ 120 MB |",
+            laps.join(", ")
+        );
     }
 
     fn filled_server(&self) -> (Postgres, Vec<(&'static str, String)>) {
-        let server = Postgres::start(Version::V15, Options::default().conf("shared_buffers = '1GB'").conf("max_wal_size = '4GB'"));
+        let server = Postgres::start(
+            Version::V15,
+            Options::default().conf("shared_buffers = '1GB'").conf("max_wal_size = '4GB'"),
+        );
         server.create_database_named("big");
         server.sql(
             "big",
@@ -184,7 +220,10 @@ impl Bench {
     fn postgres(&self) {
         let (server, environment) = self.filled_server();
         self.ok(&["source", "add", &server.socket_address("big"), "--name", "pg"]);
-        println!("| (a PostgreSQL 15 database of {}) | | | | |", server.sql("big", "SELECT pg_size_pretty(pg_database_size('big'))"));
+        println!(
+            "| (a PostgreSQL 15 database of {}) | | | | |",
+            server.sql("big", "SELECT pg_size_pretty(pg_database_size('big'))")
+        );
         let back_up = |compression: &str| {
             let ours = self.ours(&["backup", "--source", "pg", "--compression", compression]);
             self.forget();
@@ -194,7 +233,10 @@ impl Bench {
             "PostgreSQL, zstd:3",
             &mut || back_up("zstd:3"),
             &mut || self.stock("pg_dump -Fc -Z0 big | zstd -q -3 -T0 -f -o stock.dump.zst", &environment),
-            &[("to a stored file, hashed", "≤ 1.05", |o| o.to_file), ("the same and read back, counted, verified", "≤ 1.25", |o| o.seconds)],
+            &[
+                ("to a stored file, hashed", "≤ 1.05", |o| o.to_file),
+                ("the same and read back, counted, verified", "≤ 1.25", |o| o.seconds),
+            ],
         );
         self.pair(
             "PostgreSQL, gzip:6",
@@ -225,12 +267,17 @@ impl Bench {
             },
             &mut || {
                 server.create_database_named("stock");
-                let seconds = self.stock("zstd -q -d -c stock.dump.zst | pg_restore --single-transaction -d stock", &environment);
+                let seconds = self.stock(
+                    "zstd -q -d -c stock.dump.zst | pg_restore --single-transaction -d stock",
+                    &environment,
+                );
                 server.drop_database("stock");
                 seconds
             },
             &[
-                ("loading", "≤ 1.05", |o| o.laps.iter().filter(|(n, _)| n == "load").map(|(_, s)| s).sum()),
+                ("loading", "≤ 1.05", |o| {
+                    o.laps.iter().filter(|(n, _)| n == "load").map(|(_, s)| s).sum()
+                }),
                 ("everything: verified, loaded, counted", "shown", |o| o.seconds),
             ],
         );
@@ -245,7 +292,10 @@ impl Bench {
                 json_object('user', i % 5000, 'tags', json_array('red','green','blue'), 'note', 'Lorem ipsum dolor sit amet, consectetur '||(i%977)||' adipiscing elit, sed do eiusmod tempor '||(i%31)) FROM n;
             CREATE INDEX events_amount ON events(amount); PRAGMA wal_checkpoint(TRUNCATE);";
         self.stock(&format!("sqlite3 big.db \"{}\" > /dev/null", sql.replace('\n', " ")), &[]);
-        println!("| (a SQLite file of {} MB) | | | | |", std::fs::metadata(&file).unwrap().len() / 1_000_000);
+        println!(
+            "| (a SQLite file of {} MB) | | | | |",
+            std::fs::metadata(&file).unwrap().len() / 1_000_000
+        );
         self.ok(&["source", "add", &format!("sqlite://{}", file.display()), "--name", "lite"]);
         self.pair(
             "SQLite, zstd:3",
@@ -254,8 +304,16 @@ impl Bench {
                 self.forget();
                 ours
             },
-            &mut || self.stock("rm -f copy.db; sqlite3 big.db '.backup copy.db' && zstd -q -3 -T0 -f copy.db -o copy.db.zst; rm -f copy.db", &[]),
-            &[("to a stored file, hashed", "≤ 0.85", |o| o.to_file), ("the same and counted, checked, read back", "shown", |o| o.seconds)],
+            &mut || {
+                self.stock(
+                    "rm -f copy.db; sqlite3 big.db '.backup copy.db' && zstd -q -3 -T0 -f copy.db -o copy.db.zst; rm -f copy.db",
+                    &[],
+                )
+            },
+            &[
+                ("to a stored file, hashed", "≤ 0.85", |o| o.to_file),
+                ("the same and counted, checked, read back", "shown", |o| o.seconds),
+            ],
         );
     }
 
