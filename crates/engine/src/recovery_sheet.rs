@@ -6,6 +6,7 @@
 
 mod commands;
 mod content;
+mod facts;
 mod page;
 mod plain;
 mod query;
