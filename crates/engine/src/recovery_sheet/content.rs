@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use coffre_model::address::Address;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::database::TableCount;
-use coffre_model::key::{Key, KeyKind};
-use coffre_model::manifest::Manifest;
+use coffre_model::key::Key;
 use coffre_model::{Error, Secret};
 
-use super::commands::{KEY_FILE, Step, StepKind, shell_quote, steps};
+use super::commands::{KEY_FILE, Step, StepKind, steps};
+use super::facts::{Package, database, export, fetch, package, place, save_key};
 use super::query::query;
 use super::wording::{bytes, fill, number, time, visible};
 use super::{Entry, Sheet, SheetKey, Words};
@@ -532,87 +531,4 @@ fn recovery(entry: &Entry) -> Vec<Step> {
         Some(manifest) if entry.backup.copies.iter().any(readable) => steps(manifest, &entry.stock_load),
         _ => Vec::new(),
     }
-}
-
-/// How a program is installed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Package {
-    debian: &'static str,
-    macos: &'static str,
-}
-
-/// The package of a program that is not on every machine.
-fn package(program: &str) -> Option<Package> {
-    let (debian, macos) = match program {
-        "age" => ("age", "age"),
-        "zstd" => ("zstd", "zstd"),
-        "sqlite3" => ("sqlite3", "sqlite"),
-        "psql" | "pg_restore" | "createdb" => ("postgresql-client", "libpq"),
-        "mariadb" | "mysql" => ("mariadb-client", "mariadb"),
-        _ => return None,
-    };
-    Some(Package { debian, macos })
-}
-
-fn database(manifest: &Manifest, backup: &Backup) -> String {
-    let name = match manifest.database.as_str() {
-        "postgres" => "PostgreSQL",
-        "sqlite" => "SQLite",
-        "mysql" => "MySQL",
-        "mongodb" => "MongoDB",
-        other => other,
-    };
-    match &backup.server_version {
-        Some(version) => visible(&format!("{name} {version}")),
-        None => visible(name),
-    }
-}
-
-/// Where a copy lies: the path of a file, else the address and the key.
-fn place(entry: &Entry, copy: &Copy) -> String {
-    match (local_path(entry, copy), address(entry, copy)) {
-        (Some(path), _) => visible(&path),
-        (None, Some(address)) => visible(&format!("{} · {}", address, copy.key)),
-        (None, None) => visible(&copy.key),
-    }
-}
-
-fn address<'a>(entry: &'a Entry, copy: &Copy) -> Option<&'a str> {
-    let place = entry
-        .places
-        .iter()
-        .find(|place| place.destination_id == copy.destination_id)?;
-    Some(&place.address)
-}
-
-fn local_path(entry: &Entry, copy: &Copy) -> Option<String> {
-    let address = Address::parse(address(entry, copy)?).ok()?;
-    (address.scheme == "file").then(|| format!("{}/{}", address.path.trim_end_matches('/'), copy.key))
-}
-
-/// The command that fetches a copy from a folder. A path with control characters cannot be shown as it is, and gets none.
-fn fetch(entry: &Entry, copy: &Copy) -> Option<String> {
-    let path = local_path(entry, copy)?;
-    (visible(&path) == path).then(|| format!("cp {} .", shell_quote(&path)))
-}
-
-/// The command that exports a key. One without a line feed: a name with control characters is better looked up in `key list`.
-fn export(key: &Key) -> String {
-    let name = key.name.as_str();
-    let end = if name.starts_with('-') { "-- " } else { "" };
-    let quoted = if visible(name) == name {
-        shell_quote(name)
-    } else {
-        "KEY".to_owned()
-    };
-    match key.kind {
-        KeyKind::Recipient => format!("(umask 077; coffre key export {end}{quoted} > {KEY_FILE})"),
-        KeyKind::Passphrase => format!("coffre key export {end}{quoted}"),
-    }
-}
-
-/// Writes the key file, readable by its owner alone, without changing the shell that it is typed into.
-fn save_key(secret: &Secret) -> String {
-    let line = shell_quote(secret.expose().trim());
-    format!("(umask 077; echo {line} > {KEY_FILE})")
 }

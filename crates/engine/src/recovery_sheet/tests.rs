@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::keys;
 
-const LOAD: &[&str] = &["sqlite3 {file} 'PRAGMA quick_check'", "sqlite3 target '.restore {file}'"];
+const LOAD: &[&str] = &["sqlite3 <file> 'PRAGMA quick_check'", "sqlite3 <target> '.restore <file>'"];
 
 fn now() -> DateTime<Utc> {
     "2026-11-05T10:00:00Z".parse().unwrap()
