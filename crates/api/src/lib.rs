@@ -1,1 +1,23 @@
-//! The verbs: what a person can ask Coffre for, used by every shell
+//! The verbs: what a person can ask Coffre for, one file per noun, used by every shell (terminal, window, REST).
+//!
+//! What lives here: looking things up by name, the wiring of databases, storages and secrets into the engine, the journal's lines for
+//! changes, JSON shapes, words. What does not: parsing of arguments, printing, and the work itself (`coffre-engine`).
+
+pub mod adapters;
+pub mod backups;
+pub mod destinations;
+pub mod journals;
+pub mod keys;
+pub mod open;
+pub mod plans;
+pub mod restores;
+pub mod sample;
+pub mod settings;
+pub mod sheets;
+pub mod sources;
+pub mod vaults;
+pub mod wire;
+pub mod words;
+
+pub use coffre_model as model;
+pub use open::{Coffre, Opening};

@@ -1,1 +1,111 @@
-fn main() {}
+//! `coffre`: the terminal. It parses, opens, asks the API, prints; it decides nothing.
+
+mod args;
+mod commands;
+mod localise;
+mod output;
+mod progress;
+mod signals;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use coffre_api::model::journal::Author;
+use coffre_api::model::{Cancel, Error, Result};
+use coffre_api::words::{Language, Words};
+use coffre_api::{Coffre, Opening};
+
+use crate::args::{Cli, Command, Lang};
+use crate::output::Out;
+
+fn main() -> ExitCode {
+    signals::prepare();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let words = Words::new(language(&arguments));
+    let json = arguments.iter().skip(1).take_while(|a| *a != "--").any(|a| a == "--json");
+    let cli = match localise::parse(&arguments, &words) {
+        Ok(cli) => cli,
+        Err(stop) => return stop.show(json, &words),
+    };
+    let out = Out::new(cli.global.json, cli.global.quiet, words);
+    if let Command::Completions(completions) = &cli.command {
+        return out.end(commands::completions(&out, completions));
+    }
+    // One TLS implementation for everything; it must be chosen before anything connects.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return out.end(Err(Error::internal("start", "TLS was set up twice")));
+    }
+    let cancel = Cancel::new();
+    if let Err(error) = signals::watch(&cancel) {
+        return out.end(Err(error));
+    }
+    out.end(work(&cli, &out, &cancel))
+}
+
+/// The language: `--lang`, then `COFFRE_LANGUAGE`, then the locale. The stored setting is read where the catalogue is open already.
+fn language(arguments: &[OsString]) -> Language {
+    let mut given = None;
+    let mut rest = arguments.iter().skip(1).take_while(|a| *a != "--");
+    while let Some(argument) = rest.next() {
+        match argument.to_str() {
+            Some("--lang") => given = rest.next().and_then(|v| v.to_str()).map(str::to_owned),
+            Some(text) => {
+                if let Some(value) = text.strip_prefix("--lang=") {
+                    given = Some(value.to_owned());
+                }
+            }
+            None => {}
+        }
+    }
+    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let locale = given
+        .or_else(|| set("COFFRE_LANGUAGE").filter(|v| v != "system"))
+        .or_else(|| set("LC_ALL"))
+        .or_else(|| set("LC_MESSAGES"))
+        .or_else(|| set("LANG"))
+        .unwrap_or_default();
+    Language::of_locale(&locale)
+}
+
+fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
+    let home = home(cli)?;
+    let coffre = Coffre::open(Opening { home: home.clone(), author: Author::Cli, actor: actor() })?;
+    let _log = output::log_to(&home)?;
+    tracing::info!(arguments = ?cli.command.name(), "start");
+    let mut out = out.clone();
+    if cli.global.lang.is_none() && std::env::var_os("COFFRE_LANGUAGE").is_none() {
+        match coffre.setting("language")?.value.as_str() {
+            "en" => out.words = Words::new(Language::En),
+            "fr" => out.words = Words::new(Language::Fr),
+            _ => {}
+        }
+    }
+    let outcome = coffre.sweep(cancel).and_then(|swept| {
+        out.swept(&swept);
+        commands::run(&coffre, &cli.command, &out, cancel)
+    });
+    if let Err(error) = &outcome {
+        tracing::error!(%error, "end");
+    }
+    // A catalogue that cannot be closed cleanly is worth knowing, but not more than why the work failed.
+    let closed = coffre.close();
+    outcome.and(closed)
+}
+
+fn home(cli: &Cli) -> Result<PathBuf> {
+    coffre_api::open::home(cli.global.home.as_deref())
+}
+
+fn actor() -> Option<String> {
+    ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok()).filter(|n| !n.is_empty())
+}
+
+impl From<Lang> for Language {
+    fn from(lang: Lang) -> Self {
+        match lang {
+            Lang::En => Language::En,
+            Lang::Fr => Language::Fr,
+        }
+    }
+}

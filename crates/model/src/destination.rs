@@ -21,8 +21,9 @@ pub struct Destination {
     pub address: String,
     /// Whether a secret is kept for it.
     pub has_secret: bool,
-    /// Whether the identity file was written (or adopted) once. From then on its absence stops everything.
-    pub identified: bool,
+    /// What the identity file said when this destination was first used. From then on its absence, or another id, stops everything.
+    /// It differs from `id` where a folder with backups from another home was added.
+    pub identity: Option<Id>,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::Backup;
 use crate::database::{DumpFormat, TableCount};
+use crate::error::Error;
 
 /// The format number of manifests written by this version.
 pub const SCHEMA: u32 = 1;
@@ -55,6 +56,9 @@ pub struct Manifest {
     pub table_counts: Vec<TableCount>,
     /// The parts.
     pub parts: Vec<Part>,
+    /// Remarks of the tool or the adapter, for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Error>,
     /// `age1…` of the key that opens it, if it is a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,

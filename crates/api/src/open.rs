@@ -1,0 +1,109 @@
+//! Opening Coffre on a home: the one way in, for every shell.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use chrono::Utc;
+use coffre_engine::catalogue::Catalogue;
+use coffre_engine::context::{Engine, Secrets};
+use coffre_engine::home::{Home, Platform};
+use coffre_engine::secrets::{self, Choice, Environment, SecretStore};
+use coffre_engine::sweep::sweep;
+use coffre_model::journal::Author;
+use coffre_model::{Cancel, Error, Result};
+
+use crate::adapters::BuiltIn;
+
+/// How to open.
+pub struct Opening {
+    /// The home folder.
+    pub home: PathBuf,
+    /// Through what a person acts.
+    pub author: Author,
+    /// The user of the system, where known.
+    pub actor: Option<String>,
+}
+
+pub use coffre_engine::sweep::Swept;
+
+/// Coffre, opened on one home.
+pub struct Coffre {
+    /// The engine with its surroundings.
+    pub engine: Engine,
+}
+
+impl Coffre {
+    /// Opens the home, making it where it does not exist.
+    ///
+    /// # Errors
+    /// `CATALOGUE_NEWER`, `CATALOGUE_CORRUPT`, or why the folder cannot be used.
+    pub fn open(opening: Opening) -> Result<Coffre> {
+        let home = Home::open(&opening.home)?;
+        let catalogue = Catalogue::open(&home)?;
+        let secrets = Box::new(OnFirstUse { home: home.root().to_owned(), opened: OnceLock::new() });
+        Ok(Coffre {
+            engine: Engine {
+                home,
+                catalogue,
+                adapters: &BuiltIn,
+                secrets,
+                author: opening.author,
+                actor: opening.actor,
+                now: now_in_milliseconds,
+                overrides: Box::new(|key| std::env::var(format!("COFFRE_{}", key.to_ascii_uppercase())).ok()),
+            },
+        })
+    }
+
+    /// Ends what dead processes left on this home. Every shell calls this once at its start.
+    pub fn sweep(&self, cancel: &Cancel) -> Result<Swept> {
+        sweep(&self.engine, cancel)
+    }
+
+    /// Checkpoints the catalogue's log and closes it.
+    pub fn close(self) -> Result<()> {
+        self.engine.catalogue.close()
+    }
+}
+
+/// The clock, at the precision in which times are stored: what was written compares equal to what is read back.
+#[allow(clippy::disallowed_methods, reason = "the edge: the one place where the clock is read")]
+fn now_in_milliseconds() -> chrono::DateTime<Utc> {
+    chrono::SubsecRound::trunc_subsecs(Utc::now(), 3)
+}
+
+/// Opens the secret store when it is first needed.
+struct OnFirstUse {
+    home: PathBuf,
+    opened: OnceLock<Result<Box<dyn SecretStore>>>,
+}
+
+impl Secrets for OnFirstUse {
+    fn store(&self) -> Result<&dyn SecretStore> {
+        match self.opened.get_or_init(|| open_secrets(&self.home)) {
+            Ok(store) => Ok(store.as_ref()),
+            Err(error) => Err(Error::clone(error)),
+        }
+    }
+}
+
+fn open_secrets(home: &Path) -> Result<Box<dyn SecretStore>> {
+    let choice = std::env::var("COFFRE_SECRETS").ok();
+    let choice = Choice::parse(choice.as_deref())?;
+    Ok(secrets::open(choice, home, &secret_environment()))
+}
+
+/// What the secret stores need to know of the environment.
+pub(crate) fn secret_environment() -> Environment {
+    Environment::read(|name| std::env::var_os(name), std::io::stdin().is_terminal())
+}
+
+/// Where the home is: `given`, else `COFFRE_HOME`, else the platform's data folder; absolute, so that it means the same for children.
+///
+/// # Errors
+/// `USAGE` where there is nothing to go by.
+pub fn home(given: Option<&Path>) -> Result<PathBuf> {
+    let found = coffre_engine::home::locate(given, Platform::current(), |name| std::env::var_os(name))?;
+    std::path::absolute(&found).map_err(|e| Error::internal("find the home", e))
+}

@@ -1,0 +1,128 @@
+//! Plans: add, list, show, edit, remove. Nothing runs by itself yet: an interval only says what a plan's backups stand for.
+
+use coffre_engine::context::Subject;
+use coffre_model::backup::{BackupType, Kind};
+use coffre_model::compression::Compression;
+use coffre_model::destination::Destination;
+use coffre_model::key::Key;
+use coffre_model::plan::{Plan, Retention};
+use coffre_model::source::{Source, check_name};
+use coffre_model::{Code, Error, Id, Result};
+
+use crate::Coffre;
+
+/// What a plan is made of, or what `edit` changes.
+#[derive(Default)]
+pub struct PlanChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its destinations.
+    pub destinations: Option<Vec<Destination>>,
+    /// Its interval.
+    pub every: Option<BackupType>,
+    /// How much each backup holds.
+    pub kind: Option<Kind>,
+    /// Compression.
+    pub compression: Option<Compression>,
+    /// The key; `Some(None)` ends encryption.
+    pub key: Option<Option<Key>>,
+    /// What is kept: fields that are set replace, others stay.
+    pub retention: Retention,
+}
+
+impl Coffre {
+    /// Adds a plan.
+    ///
+    /// # Errors
+    /// `USAGE`, `REFUSED` for a name that is taken or a kind that does not exist yet.
+    pub fn add_plan(&self, name: &str, source: &Source, change: PlanChange) -> Result<Plan> {
+        let blank = Plan {
+            id: Id::new(),
+            name: String::new(),
+            source_id: source.id,
+            source: source.name.clone(),
+            destination_ids: Vec::new(),
+            destinations: Vec::new(),
+            kind: Kind::Full,
+            every: None,
+            compression: Compression::default(),
+            encryption: None,
+            key_id: None,
+            retention: Retention::default(),
+            created_at: (self.engine.now)(),
+        };
+        let plan = self.changed(&blank, PlanChange { name: Some(name.to_owned()), ..change })?;
+        let plan = self.engine.catalogue.add_plan(&plan)?;
+        self.record_plan("plan.add", &plan)?;
+        Ok(plan)
+    }
+
+    fn changed(&self, plan: &Plan, change: PlanChange) -> Result<Plan> {
+        let mut next = plan.clone();
+        if let Some(name) = change.name
+            && name != plan.name
+        {
+            check_name(&name)?;
+            next.name = name;
+        }
+        if let Some(destinations) = change.destinations {
+            next.destination_ids = destinations.iter().map(|d| d.id).collect();
+            next.destinations = destinations.iter().map(|d| d.name.clone()).collect();
+        }
+        let mut seen = next.destination_ids.clone();
+        seen.sort();
+        seen.dedup();
+        if next.destination_ids.is_empty() || seen.len() != next.destination_ids.len() {
+            return Err(Error::new(Code::Usage, "plan_destinations"));
+        }
+        match change.kind {
+            None | Some(Kind::Full) => {}
+            Some(kind) => return Err(Error::new(Code::Refused, "not_yet").with("what", format!("--kind {kind}"))),
+        }
+        next.every = change.every.or(next.every);
+        next.compression = change.compression.unwrap_or(next.compression);
+        if let Some(key) = change.key {
+            next.key_id = key.as_ref().map(|k| k.id);
+            next.encryption = key.map(|k| k.name);
+        }
+        let (old, new) = (&plan.retention, &change.retention);
+        next.retention = Retention {
+            keep_last: new.keep_last.or(old.keep_last),
+            keep_days: new.keep_days.or(old.keep_days),
+            keep_hourly: new.keep_hourly.or(old.keep_hourly),
+            keep_daily: new.keep_daily.or(old.keep_daily),
+            keep_weekly: new.keep_weekly.or(old.keep_weekly),
+            keep_monthly: new.keep_monthly.or(old.keep_monthly),
+            keep_yearly: new.keep_yearly.or(old.keep_yearly),
+        };
+        Ok(next)
+    }
+
+    /// One plan, by name or id.
+    pub fn plan(&self, name: &str) -> Result<Plan> {
+        self.engine.catalogue.plan(name)
+    }
+
+    /// Every plan.
+    pub fn plans(&self) -> Result<Vec<Plan>> {
+        self.engine.catalogue.plans()
+    }
+
+    /// Changes a plan.
+    pub fn edit_plan(&self, plan: &Plan, change: PlanChange) -> Result<Plan> {
+        let next = self.changed(plan, change)?;
+        self.engine.catalogue.update_plan(&next)?;
+        self.record_plan("plan.edit", &next)?;
+        Ok(next)
+    }
+
+    /// Removes a plan. Its backups stay.
+    pub fn remove_plan(&self, plan: &Plan) -> Result<()> {
+        self.engine.catalogue.remove_plan(&plan.id, (self.engine.now)())?;
+        self.record_plan("plan.remove", plan)
+    }
+
+    fn record_plan(&self, action: &str, plan: &Plan) -> Result<()> {
+        self.engine.record(action, Subject { kind: "plan", id: Some(&plan.id), name: &plan.name }, None)
+    }
+}

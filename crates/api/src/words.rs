@@ -1,0 +1,224 @@
+//! Words in both languages, from the one pair of files that the window uses too (`ui/src/i18n/{en,fr}.json`), and the writing of
+//! numbers, sizes, times and durations in each.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Local, Utc};
+use coffre_model::error::{Details, Error};
+use serde_json::{Value, json};
+
+static EN: LazyLock<Value> = LazyLock::new(|| parse(include_str!("../../../ui/src/i18n/en.json")));
+static FR: LazyLock<Value> = LazyLock::new(|| parse(include_str!("../../../ui/src/i18n/fr.json")));
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("a catalogue of words is not JSON: {e}"))
+}
+
+/// A language that Coffre speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// English.
+    En,
+    /// Français.
+    Fr,
+}
+
+impl Language {
+    /// The language of a locale's name (`fr_FR.UTF-8`); English for all that is not French.
+    pub fn of_locale(locale: &str) -> Self {
+        if locale.to_ascii_lowercase().starts_with("fr") { Language::Fr } else { Language::En }
+    }
+
+    /// `en` or `fr`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Language::En => "en",
+            Language::Fr => "fr",
+        }
+    }
+}
+
+/// The words of one language.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// Which one.
+    pub language: Language,
+}
+
+fn look<'a>(tree: &'a Value, key: &str) -> Option<&'a str> {
+    key.split('.').try_fold(tree, |at, part| at.get(part))?.as_str()
+}
+
+impl Words {
+    /// The words of `language`.
+    pub fn new(language: Language) -> Self {
+        Words { language }
+    }
+
+    /// The text behind a key, if there is one. English stands in where the other language has none (a test forbids that).
+    pub fn find(&self, key: &str) -> Option<&'static str> {
+        let tree: &'static Value = match self.language {
+            Language::En => &EN,
+            Language::Fr => &FR,
+        };
+        look(tree, key).or_else(|| look(&EN, key))
+    }
+
+    /// The text behind a key; the key itself where there is none.
+    pub fn text(&self, key: &str) -> String {
+        self.find(key).unwrap_or(key).to_owned()
+    }
+
+    /// A text with its `{name}` places filled from facts. A place without a fact is shown as `–`.
+    pub fn fill(&self, key: &str, facts: &Details) -> String {
+        self.fill_text(self.find(key).unwrap_or(key), facts)
+    }
+
+    /// [`Words::fill`] with facts given in place: `say("list.none", &[("source", "shop".into())])`.
+    pub fn say(&self, key: &str, facts: &[(&str, Value)]) -> String {
+        let facts: Details = facts.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
+        self.fill(key, &facts)
+    }
+
+    fn fill_text(&self, text: &str, facts: &Details) -> String {
+        let mut out = String::with_capacity(text.len() + 32);
+        let mut rest = text;
+        while let Some(open) = rest.find('{') {
+            out.push_str(&rest[..open]);
+            let after = &rest[open + 1..];
+            match after.find('}') {
+                Some(close) if after[..close].chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+                    let name = &after[..close];
+                    out.push_str(&facts.get(name).map_or_else(|| "–".to_owned(), |v| self.value(name, v)));
+                    rest = &after[close + 1..];
+                }
+                _ => {
+                    out.push('{');
+                    rest = after;
+                }
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// A fact in words: names that end in `bytes` are sizes, in `rows`, `tables` or `count` are grouped numbers, in `ms` durations.
+    fn value(&self, name: &str, value: &Value) -> String {
+        match value {
+            Value::Number(n) => match n.as_u64() {
+                Some(n) if name.ends_with("bytes") => self.size(n),
+                Some(n) if ["rows", "tables", "count"].iter().any(|s| name.ends_with(s)) => self.number(n),
+                Some(n) if name.ends_with("_ms") => self.duration(n),
+                _ => n.to_string(),
+            },
+            Value::String(text) => text.clone(),
+            Value::Array(list) => list.iter().map(|v| self.value(name, v)).collect::<Vec<_>>().join(", "),
+            Value::Null => "–".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// An error as a person reads it: what happened and why, and what to do next.
+    pub fn error(&self, error: &Error) -> (String, String) {
+        let key = error.text();
+        let message = match self.find(&format!("errors.{key}.message")) {
+            Some(text) => self.fill_text(text, error.details()),
+            None => error.to_string(),
+        };
+        let hint = self.find(&format!("errors.{key}.hint")).map(|t| self.fill_text(t, error.details())).unwrap_or_default();
+        (message, hint)
+    }
+
+    /// An error as the contract's JSON.
+    pub fn error_json(&self, error: &Error) -> Value {
+        let (message, hint) = self.error(error);
+        json!({"code": error.code().as_str(), "message": message, "hint": hint, "details": error.details()})
+    }
+
+    /// A number with its thousands apart: `1,284`, `1 284` (narrow no-break space).
+    pub fn number(&self, n: u64) -> String {
+        let digits = n.to_string();
+        let mut out = String::new();
+        for (i, c) in digits.chars().enumerate() {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
+                out.push(if self.language == Language::Fr { '\u{202f}' } else { ',' });
+            }
+            out.push(c);
+        }
+        out
+    }
+
+    /// A size in decimal units: `1.2 GB`, `1,2 Go`.
+    pub fn size(&self, bytes: u64) -> String {
+        let units = match self.language {
+            Language::En => ["B", "kB", "MB", "GB", "TB", "PB"],
+            Language::Fr => ["o", "ko", "Mo", "Go", "To", "Po"],
+        };
+        let mut value = bytes as f64;
+        let mut unit = 0;
+        while value >= 999.5 && unit < units.len() - 1 {
+            value /= 1000.0;
+            unit += 1;
+        }
+        let number = if unit == 0 || value >= 99.95 { format!("{value:.0}") } else { format!("{value:.1}") };
+        match self.language {
+            Language::En => format!("{number} {}", units[unit]),
+            Language::Fr => format!("{}\u{202f}{}", number.replace('.', ","), units[unit]),
+        }
+    }
+
+    /// A duration: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
+    pub fn duration(&self, ms: u64) -> String {
+        let seconds = ms / 1000;
+        let text = match seconds {
+            0..=9 => format!("{:.1} s", ms as f64 / 1000.0),
+            10..=59 => format!("{seconds} s"),
+            60..=3599 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+            _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+        };
+        if self.language == Language::Fr { text.replace('.', ",") } else { text }
+    }
+
+    /// A moment in the machine's own time zone: `2026-11-21 08:30:05`. The same in both languages: it sorts and cannot be misread.
+    pub fn moment(&self, at: DateTime<Utc>) -> String {
+        at.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string()
+    }
+}
+
+/// Text from elsewhere, made safe for a terminal: control characters, and the marks that turn the direction of writing, are shown
+/// as `\u{…}` instead of being obeyed.
+pub fn plain(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
+    };
+    if !text.contains(hidden) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if hidden(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_sizes_in_both_languages() {
+        let (en, fr) = (Words::new(Language::En), Words::new(Language::Fr));
+        assert_eq!((en.number(1_284_000), fr.number(1_284)), ("1,284,000".into(), "1\u{202f}284".into()));
+        assert_eq!((en.size(999), en.size(1_234_567), fr.size(1_234_567_890)), ("999 B".into(), "1.2 MB".into(), "1,2\u{202f}Go".into()));
+        assert_eq!((en.size(999_999), en.size(213_000_000)), ("1.0 MB".into(), "213 MB".into()));
+        assert_eq!((en.duration(430), fr.duration(430), en.duration(185_000)), ("0.4 s".into(), "0,4 s".into(), "3 min 05 s".into()));
+    }
+
+    #[test]
+    fn facts_are_filled_in_and_never_read_again() {
+        let en = Words::new(Language::En);
+        let facts: Details = [("a".to_owned(), json!("{b}")), ("b".to_owned(), json!("x"))].into();
+        assert_eq!(en.fill_text("{a} {b} {c} {", &facts), "{b} x – {");
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_name() {
+        assert_eq!(plain("shop\u{1b}[31m\u{202e}\n"), "shop\\u{1b}[31m\\u{202e}\\n");
+    }
+}

@@ -1,0 +1,65 @@
+//! `coffre recovery-sheet`, `journal`, `settings`.
+
+use coffre_api::Coffre;
+use coffre_api::model::Result;
+use coffre_api::model::journal::Entry;
+use serde_json::json;
+
+use crate::args;
+use crate::output::Out;
+
+pub(super) fn recovery_sheet(coffre: &Coffre, given: &args::RecoverySheet, out: &Out) -> Result<()> {
+    let backup = match &given.backup {
+        Some(reference) => Some(coffre.backup(reference, given.source.as_deref())?),
+        None => None,
+    };
+    let sheet = coffre.recovery_sheet(&given.to, backup.as_ref(), given.source.as_deref(), given.include_keys, &out.words)?;
+    out.say("cli.sheet_written", &[("path", json!(sheet.path)), ("backups_count", json!(sheet.backups))]);
+    if given.include_keys {
+        out.say_aside("cli.sheet_has_keys", &[]);
+    }
+    out.document(&[("sheet", &sheet)])
+}
+
+pub(super) fn journal(coffre: &Coffre, given: &args::Journal, out: &Out) -> Result<()> {
+    let entries = coffre.journal(given.limit, None)?;
+    if entries.is_empty() {
+        out.say("cli.journal_none", &[]);
+    } else {
+        let row = |e: &Entry| {
+            let by = out.words.text(&format!("author.{}", e.author));
+            let by = e.actor.as_ref().map_or(by.clone(), |actor| format!("{actor} ({by})"));
+            let result = match &e.error {
+                Some(error) => format!("✗ {}", out.words.error(error).0),
+                None => out.words.text("cli.ok"),
+            };
+            vec![out.words.moment(e.at), by, out.words.text(&format!("journal.{}", e.action.replace('.', "_"))), e.subject.clone(), result]
+        };
+        out.table(&["when", "by", "what", "about", "result"], entries.iter().map(row).collect());
+    }
+    out.document(&[("entries", &entries)])
+}
+
+pub(super) fn settings(coffre: &Coffre, command: &args::Settings, out: &Out) -> Result<()> {
+    match command {
+        args::Settings::List => {
+            let settings = coffre.settings()?;
+            let rows = settings
+                .iter()
+                .map(|s| vec![s.key.to_owned(), s.value.clone(), out.words.text(&format!("origin.{}", s.origin))])
+                .collect();
+            out.table(&["setting", "value", "origin"], rows);
+            out.document(&[("settings", &settings)])
+        }
+        args::Settings::Get { key } => {
+            let setting = coffre.setting(key)?;
+            out.line(&coffre_api::words::plain(&setting.value));
+            out.document(&[("setting", &setting)])
+        }
+        args::Settings::Set { key, value } => {
+            let setting = coffre.set_setting(key, value)?;
+            out.say("cli.setting_set", &[("key", json!(setting.key)), ("value", json!(setting.value))]);
+            out.document(&[("setting", &setting)])
+        }
+    }
+}

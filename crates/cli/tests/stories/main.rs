@@ -1,0 +1,9 @@
+//! Stories: what a person does with `coffre`, and what they see. Everything runs the real program against real databases, files and
+//! tools.
+
+mod sqlite_main_job;
+
+/// The program under test.
+pub(crate) fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_coffre")
+}

@@ -1,0 +1,6 @@
+//! PostgreSQL and what speaks like it.
+
+pub mod archive;
+pub mod names;
+pub mod plain;
+pub mod sql_load;

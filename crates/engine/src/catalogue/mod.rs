@@ -1,0 +1,171 @@
+//! The catalogue: Coffre's own SQLite database. It remembers; it can be rebuilt from the manifests at the destinations.
+//!
+//! What lives here: opening, checking, migrating and closing the file, and every statement that reads or writes it, one file per noun.
+//! What does not: storage, dumps, words for people.
+//!
+//! # Rules
+//! - **States are held twice**, as types (`BackupState::may_become`, [`states`]) and as constraints and triggers in the SQL.
+//! - **Every write is one IMMEDIATE transaction**, and everything that a run writes goes in under the fence of its [`Lease`]: a run
+//!   whose lease was taken changes nothing any more.
+//! - **Names** are compared exactly (`Shop` is not `shop`), and are unique among what has not been removed. An exact name wins over an id.
+//! - **Removing keeps the row** (`removed_at`). A source, destination, plan or key that is gone from the lists still gives its name to the
+//!   backups made with it, and those can still be verified, restored, downloaded and deleted. Refused are: a source or destination
+//!   or key that a plan uses; a source with work going on; a destination that holds copies (they would be out of reach, and still look
+//!   safe); a key that an existing backup needs to be opened.
+//! - **Deleting a backup keeps its row** as a record, without its manifest and counts.
+//! - **Times** are kept to the millisecond: what is read back is what was given, cut to milliseconds ([`to_millis`]).
+//!
+//! # Memory
+//! `cache_size` (64 MB) and `mmap_size` (256 MB) are limits, not allocations: SQLite takes a page of cache, and the system a page of the
+//! map, when a query touches it. The lists touch a few hundred. The one thing that reads the whole file, the `quick_check` at the
+//! start, runs on a connection of its own with neither, so that it cannot fill them.
+//!
+//! # Files and locks
+//! `runtime/open.lock` (exclusive, for the moments of opening) makes processes check, make and migrate one after the other. `runtime/catalogue.lock` is
+//! held shared for as long as the catalogue is open; who migrates or sets aside needs it exclusively, so nobody ever works on a file that is
+//! being replaced. The latter is not empty once a catalogue was made: a catalogue that has vanished is noticed, not silently made anew.
+
+mod adopt;
+mod backups;
+mod damage;
+mod deletion;
+mod destinations;
+mod fault;
+mod journal;
+mod keys;
+mod names;
+mod open;
+mod plans;
+mod restores;
+mod row;
+mod runs;
+mod settings;
+mod sources;
+pub mod states;
+mod verification;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use coffre_model::{Error, Result};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+pub use adopt::Adopted;
+pub use backups::{Filter, Page, Stats};
+pub(crate) use fault::Fault;
+pub(crate) use row::time_text;
+pub use row::to_millis;
+pub use states::RowState;
+pub use runs::{DeadRun, Details, KnownCopy, Leftover};
+pub use verification::CopyResult;
+
+use crate::home::Home;
+#[allow(unused_imports, reason = "named in the documentation")]
+use crate::lease::Lease;
+
+/// How often a write asks again for its turn, each time for `busy_timeout`: a hundred processes on a slow disk need more than one.
+const TURNS: u32 = 6;
+
+/// The catalogue, open. Cloning shares the one connection; calls from several threads wait for each other.
+#[derive(Clone)]
+pub struct Catalogue {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    home: Home,
+    path: PathBuf,
+    /// Nothing after [`Catalogue::close`]. Stands before the lock: it is dropped first.
+    connection: Mutex<Option<Connection>>,
+    /// Shared: says that this file is in use.
+    _in_use: File,
+}
+
+impl Catalogue {
+    /// The home that this catalogue belongs to.
+    pub fn home(&self) -> &Home {
+        &self.inner.home
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Moves everything into the one file, empties the write-ahead log, and closes. Other clones get `INTERNAL` from then on.
+    ///
+    /// # Errors
+    /// Those of the disk. What was committed is safe in any case; the next open finishes the move.
+    pub fn close(self) -> Result<()> {
+        let Some(connection) = self.lock().take() else {
+            return Ok(());
+        };
+        let moved = checkpoint(&connection).map_err(|e| e.into_error(&self.inner.path));
+        let closed = connection
+            .close()
+            .map_err(|(_, e)| Fault::Sql(e).into_error(&self.inner.path));
+        moved.and(closed)
+    }
+
+    /// Moves everything from the write-ahead log into the one file and empties the log, as far as other processes' reads let us.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn checkpoint(&self) -> Result<()> {
+        let guard = self.lock();
+        let connection = guard.as_ref().ok_or_else(closed)?;
+        checkpoint(connection).map_err(|e| e.into_error(&self.inner.path))
+    }
+
+    /// Reads, all statements in one snapshot.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
+        let guard = self.lock();
+        let connection = guard.as_ref().ok_or_else(closed)?;
+        let done = (|| {
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+            let answer = work(&transaction)?;
+            transaction.finish()?;
+            Ok(answer)
+        })();
+        done.map_err(|e: Fault| e.into_error(&self.inner.path))
+    }
+
+    /// Writes: all statements or none.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
+        let guard = self.lock();
+        let connection = guard.as_ref().ok_or_else(closed)?;
+        let done = (|| {
+            let transaction = begin_immediate(connection)?;
+            let answer = work(&transaction)?;
+            transaction.commit()?;
+            Ok(answer)
+        })();
+        done.map_err(|e: Fault| e.into_error(&self.inner.path))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        // A panic in the middle of a transaction has rolled it back while unwinding: the connection is whole.
+        self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn begin_immediate(connection: &Connection) -> Result<Transaction<'_>, Fault> {
+    let mut turns = 1;
+    loop {
+        match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
+            Err(e) if fault::is_busy(&e) && turns < TURNS => turns += 1,
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// `TRUNCATE`. That readers elsewhere keep the log from being emptied is no error: whoever closes last empties it.
+fn checkpoint(connection: &Connection) -> Result<(), Fault> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
+fn closed() -> Error {
+    Error::internal("catalogue", "it was closed")
+}

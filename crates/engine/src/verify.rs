@@ -1,0 +1,168 @@
+//! Verifying copies again: what was green must stay true.
+
+use coffre_model::backup::{Backup, Copy, CopyState};
+use coffre_model::manifest::Manifest;
+use coffre_model::naming::manifest_key;
+use coffre_model::progress::{Observer, Step};
+use coffre_model::{Cancel, Code, Error, Id, Result};
+use serde::Serialize;
+
+use crate::check::{Expected, not_found, read_and_check};
+use crate::context::{Engine, Subject};
+use crate::decrypt;
+use crate::catalogue::CopyResult;
+use crate::lease::{Lease, Resource};
+use crate::place;
+use crate::stream::{News, read_small};
+
+/// The outcome for one copy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// The destination's name.
+    pub copy: String,
+    /// How deep the check went: `structure` (read, decrypted, decompressed and parsed to the end).
+    pub level: &'static str,
+    /// Whether it is what it must be.
+    pub ok: bool,
+    /// Why not.
+    pub error: Option<Error>,
+}
+
+/// Verifies every copy of a backup (or the one at `only`), records what was found, and answers the backup as it stands then.
+/// A destination that cannot be reached says nothing about its copy: its state stays, the check says why.
+///
+/// # Errors
+/// `BUSY` while something else works on this backup; `NOT_FOUND` for a copy that does not exist; `REFUSED` for a backup that has
+/// nothing to verify. Damage is not an error of this function: it is in the checks.
+pub fn verify(
+    engine: &Engine,
+    backup: &Backup,
+    only: Option<&str>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<(Backup, Vec<Check>)> {
+    let lease = lock(engine, backup, cancel)?;
+    let backup = engine.catalogue.backup(&backup.id.to_string())?;
+    let gone = |c: &Copy| matches!(c.state, CopyState::Deleted | CopyState::Deleting);
+    let copies: Vec<&Copy> = backup
+        .copies
+        .iter()
+        .filter(|c| !gone(c) && only.is_none_or(|name| c.destination == name || c.destination_id.to_string() == name))
+        .collect();
+    if copies.is_empty() {
+        return Err(match only {
+            Some(name) => Error::new(Code::NotFound, "copy_unknown").with("destination", name).with("backup", backup.code.as_str()),
+            None => Error::new(Code::Refused, "nothing_to_verify").with("backup", backup.code.as_str()).with("state", backup.state.as_str()),
+        });
+    }
+    let manifest = engine.manifest(&backup.id)?;
+    let mut checks = Vec::new();
+    for copy in copies {
+        cancel.check()?;
+        let outcome = check_copy(engine, &backup, manifest.as_ref(), copy, observer, cancel);
+        let (state, error) = match &outcome {
+            Ok(()) => (Some(CopyState::Verified), None),
+            Err(error) => (judge(error), Some(error.clone())),
+        };
+        if let Err(error) = outcome
+            && matches!(error.code(), Code::Cancelled | Code::Interrupted)
+        {
+            return Err(error);
+        }
+        lease.check()?;
+        if let Some(state) = state {
+            record(engine, &backup, copy, state, error.clone(), &lease)?;
+        }
+        let subject = Subject { kind: "backup", id: Some(&backup.id), name: backup.code.as_str() };
+        engine.record("backup.verify", subject, error.as_ref())?;
+        checks.push(Check { copy: copy.destination.clone(), level: "structure", ok: error.is_none(), error });
+    }
+    Ok((engine.catalogue.backup(&backup.id.to_string())?, checks))
+}
+
+/// The lease of everything that reads or removes one backup's copies.
+pub fn lock(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Lease> {
+    Lease::acquire(&engine.catalogue, &Resource::Backup(backup.id), &Id::new(), engine.lease()?, cancel)
+        .map_err(|e| e.with("backup", backup.code.as_str()))
+}
+
+/// Writes down what a reading found of one copy.
+pub fn record(engine: &Engine, backup: &Backup, copy: &Copy, state: CopyState, error: Option<Error>, lease: &Lease) -> Result<()> {
+    let verified_at = (state == CopyState::Verified).then(|| (engine.now)());
+    let result = CopyResult { destination_id: copy.destination_id, state, verified_at, error };
+    engine.catalogue.record_verification(&backup.id, &[result], lease).map(drop)
+}
+
+/// What an error says about the copy; nothing where it only says that the place or the key could not be had.
+pub fn judge(error: &Error) -> Option<CopyState> {
+    match error.code() {
+        Code::NotFound => Some(CopyState::Missing),
+        Code::VerifyMismatch | Code::ArchiveUnsafe => Some(CopyState::Corrupt),
+        // A damaged header and a wrong key look alike; only the text that blames the bytes blames the copy.
+        Code::DecryptFailed if error.text() != "decrypt_wrong_key" => Some(CopyState::Corrupt),
+        _ => None,
+    }
+}
+
+/// Reads one copy and its manifest to the end.
+pub fn check_copy(
+    engine: &Engine,
+    backup: &Backup,
+    manifest: Option<&Manifest>,
+    copy: &Copy,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<()> {
+    let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
+    let place = place::open(engine, &destination, cancel)?;
+    let storage = place.storage.as_ref();
+    if storage.stat(&copy.key)?.is_none() {
+        return Err(not_found(storage, &copy.key));
+    }
+    let beside = manifest_beside(storage, &copy.key)?;
+    if beside.backup.id != backup.id || beside.backup.sha256 != backup.sha256 {
+        return Err(Error::new(Code::VerifyMismatch, "manifest_other").with("key", manifest_key(&copy.key)).with("place", storage.place()));
+    }
+    let manifest = manifest.unwrap_or(&beside);
+    let decryption = decrypt::for_backup(engine, backup, Some(manifest))?;
+    let expected = expected(engine, backup, manifest, &decryption)?;
+    let mut news = News::new(observer, Some(backup.id), Step::Verifying, backup.stored_bytes, false);
+    read_and_check(storage, &copy.key, &expected, engine.stall()?, cancel, &mut |n| news.tell(n))
+}
+
+/// What a backup's artifact must turn out to be, from its manifest.
+pub fn expected<'a>(
+    engine: &Engine,
+    backup: &'a Backup,
+    manifest: &'a Manifest,
+    decryption: &'a crate::pipeline::encode::Decryption,
+) -> Result<Expected<'a>> {
+    Ok(Expected {
+        stored_bytes: backup.stored_bytes,
+        stored_sha256: backup.sha256.as_deref(),
+        raw_bytes: backup.raw_bytes,
+        raw_sha256: backup.raw_sha256.as_deref(),
+        counts: Some(&manifest.table_counts),
+        compression: backup.compression,
+        decryption,
+        kind: engine.adapters.database_named(&manifest.database)?,
+        format: manifest.format,
+    })
+}
+
+/// The manifest that lies beside a copy.
+///
+/// # Errors
+/// `VERIFY_MISMATCH` where it is missing or cannot be read: an artifact without a manifest is not a backup.
+pub fn manifest_beside(storage: &dyn coffre_model::storage::Storage, artifact: &str) -> Result<Manifest> {
+    let key = manifest_key(artifact);
+    let bytes = read_small(storage, &key)?.ok_or_else(|| {
+        Error::new(Code::VerifyMismatch, "manifest_missing").with("key", key.as_str()).with("place", storage.place())
+    })?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        Error::new(Code::VerifyMismatch, "manifest_unreadable")
+            .with("key", key.as_str())
+            .with("place", storage.place())
+            .with("cause", e.to_string())
+    })
+}
