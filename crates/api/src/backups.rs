@@ -80,7 +80,11 @@ impl Coffre {
         let job = match by {
             By::Plan(plan) => Job {
                 source: catalogue.known_source(&plan.source_id.to_string())?,
-                destinations: plan.destination_ids.iter().map(|id| catalogue.known_destination(&id.to_string())).collect::<Result<_>>()?,
+                destinations: plan
+                    .destination_ids
+                    .iter()
+                    .map(|id| catalogue.known_destination(&id.to_string()))
+                    .collect::<Result<_>>()?,
                 trigger,
                 compression: plan.compression,
                 key: plan.key_id.map(|id| catalogue.key(&id.to_string())).transpose()?,
@@ -113,7 +117,10 @@ impl Coffre {
 
     /// One page of backups, newest first, and figures over all that the filter lets through.
     pub fn backups(&self, filter: &Filter, page: u64, per_page: u64) -> Result<(Page, Stats)> {
-        Ok((self.engine.catalogue.list(filter, page, per_page)?, self.engine.catalogue.stats(filter)?))
+        Ok((
+            self.engine.catalogue.list(filter, page, per_page)?,
+            self.engine.catalogue.stats(filter)?,
+        ))
     }
 
     /// One backup: an id, a code, or `latest` of a source (the latest verified one).
@@ -124,9 +131,11 @@ impl Coffre {
         if reference == "latest" {
             let source = source.ok_or_else(|| Error::new(Code::Usage, "latest_of_what"))?;
             let source = self.engine.catalogue.known_source(source)?;
-            return self.engine.catalogue.latest(&source.id, true)?.ok_or_else(|| {
-                Error::new(Code::NotFound, "no_verified_backup").with("source", source.name.as_str())
-            });
+            return self
+                .engine
+                .catalogue
+                .latest(&source.id, true)?
+                .ok_or_else(|| Error::new(Code::NotFound, "no_verified_backup").with("source", source.name.as_str()));
         }
         let backup = self.engine.catalogue.backup(reference)?;
         if let Some(source) = source {
@@ -147,7 +156,13 @@ impl Coffre {
     }
 
     /// Verifies a backup's copies.
-    pub fn verify(&self, backup: &Backup, only: Option<&str>, observer: &dyn Observer, cancel: &Cancel) -> Result<(Backup, Vec<Check>)> {
+    pub fn verify(
+        &self,
+        backup: &Backup,
+        only: Option<&str>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<(Backup, Vec<Check>)> {
         verify(&self.engine, backup, only, observer, cancel)
     }
 
@@ -155,12 +170,19 @@ impl Coffre {
     pub fn verifiable(&self) -> Result<Vec<Backup>> {
         let mut found = Vec::new();
         for state in [BackupState::Verified, BackupState::Stored, BackupState::Failed] {
-            let filter = Filter { state: Some(state), ..Filter::default() };
+            let filter = Filter {
+                state: Some(state),
+                ..Filter::default()
+            };
             let mut page = 1;
             loop {
                 let got = self.engine.catalogue.list(&filter, page, 500)?;
                 let last = got.backups.len() < 500;
-                found.extend(got.backups.into_iter().filter(|b| b.copies.iter().any(|c| c.sha256.is_some())));
+                found.extend(
+                    got.backups
+                        .into_iter()
+                        .filter(|b| b.copies.iter().any(|c| c.sha256.is_some())),
+                );
                 if last {
                     break;
                 }
@@ -199,6 +221,14 @@ impl Coffre {
     }
 
     fn record_backup(&self, action: &str, backup: &Backup) -> Result<()> {
-        self.engine.record(action, Subject { kind: "backup", id: Some(&backup.id), name: backup.code.as_str() }, None)
+        self.engine.record(
+            action,
+            Subject {
+                kind: "backup",
+                id: Some(&backup.id),
+                name: backup.code.as_str(),
+            },
+            None,
+        )
     }
 }

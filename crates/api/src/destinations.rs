@@ -49,13 +49,21 @@ impl Coffre {
         self.engine.adapters.storage(&parsed.scheme)?.validate(&destination)?;
         // Two destinations in one place would count one copy as two.
         if let Some(same) = self.destinations()?.iter().find(|d| d.address == destination.address) {
-            return Err(Error::new(Code::Refused, "destination_twice").with("name", same.name.as_str()).with("address", same.address.as_str()));
+            return Err(Error::new(Code::Refused, "destination_twice")
+                .with("name", same.name.as_str())
+                .with("address", same.address.as_str()));
         }
         let destination = self.engine.catalogue.add_destination(&destination)?;
         if let Some(secret) = &secret
-            && let Err(error) = self.engine.secrets.store().and_then(|s| s.set(&destination_secret(&destination.id), secret))
+            && let Err(error) = self
+                .engine
+                .secrets
+                .store()
+                .and_then(|s| s.set(&destination_secret(&destination.id), secret))
         {
-            self.engine.catalogue.remove_destination(&destination.id, (self.engine.now)())?;
+            self.engine
+                .catalogue
+                .remove_destination(&destination.id, (self.engine.now)())?;
             return Err(error);
         }
         self.record_destination("destination.add", &destination)?;
@@ -76,7 +84,9 @@ impl Coffre {
             return Ok(found);
         }
         let folder = self.engine.home.root().join("backups");
-        let path = folder.to_str().ok_or_else(|| Error::new(Code::Usage, "file_path").with("path", folder.display().to_string()))?;
+        let path = folder
+            .to_str()
+            .ok_or_else(|| Error::new(Code::Usage, "file_path").with("path", folder.display().to_string()))?;
         let address = Address {
             scheme: "file".to_owned(),
             user: None,
@@ -117,7 +127,9 @@ impl Coffre {
     /// # Errors
     /// `REFUSED` while a plan uses it.
     pub fn remove_destination(&self, destination: &Destination) -> Result<()> {
-        self.engine.catalogue.remove_destination(&destination.id, (self.engine.now)())?;
+        self.engine
+            .catalogue
+            .remove_destination(&destination.id, (self.engine.now)())?;
         if destination.has_secret {
             self.engine.secrets.store()?.remove(&destination_secret(&destination.id))?;
         }
@@ -125,6 +137,14 @@ impl Coffre {
     }
 
     fn record_destination(&self, action: &str, destination: &Destination) -> Result<()> {
-        self.engine.record(action, Subject { kind: "destination", id: Some(&destination.id), name: &destination.name }, None)
+        self.engine.record(
+            action,
+            Subject {
+                kind: "destination",
+                id: Some(&destination.id),
+                name: &destination.name,
+            },
+            None,
+        )
     }
 }

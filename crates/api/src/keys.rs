@@ -21,7 +21,10 @@ impl Coffre {
         check_name(name)?;
         let now = (self.engine.now)();
         let (remark, (key, secret)) = match &passphrase {
-            Some(text) => (keys::passphrase_remark(text.expose()), keys::from_passphrase(name, text, now)?),
+            Some(text) => (
+                keys::passphrase_remark(text.expose()),
+                keys::from_passphrase(name, text, now)?,
+            ),
             None => (None, keys::create(name, now)?),
         };
         self.keep(&key, &secret)?;
@@ -49,7 +52,10 @@ impl Coffre {
         let secret = self.engine.secret(&key_secret(&key.id), &key.name)?;
         let now = (self.engine.now)();
         let text = keys::export(key, &secret, now)?;
-        self.engine.catalogue.update_key(&Key { exported_at: Some(now), ..key.clone() })?;
+        self.engine.catalogue.update_key(&Key {
+            exported_at: Some(now),
+            ..key.clone()
+        })?;
         self.record_key("key.export", key)?;
         Ok(text)
     }
@@ -89,8 +95,12 @@ impl Coffre {
     /// Writes a private file (0600) that must not exist yet.
     pub fn write_private(&self, path: &Path, content: &[u8]) -> Result<()> {
         let wrong = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::new(Code::Refused, "file_exists").with("path", path.display().to_string()),
-            _ => Error::new(Code::Usage, "file_unwritable").with("path", path.display().to_string()).with("cause", e.to_string()),
+            std::io::ErrorKind::AlreadyExists => {
+                Error::new(Code::Refused, "file_exists").with("path", path.display().to_string())
+            }
+            _ => Error::new(Code::Usage, "file_unwritable")
+                .with("path", path.display().to_string())
+                .with("cause", e.to_string()),
         };
         let mut file = private(path).map_err(wrong)?;
         file.write_all(content).and_then(|()| file.sync_all()).map_err(|e| {
@@ -101,7 +111,15 @@ impl Coffre {
     }
 
     fn record_key(&self, action: &str, key: &Key) -> Result<()> {
-        self.engine.record(action, Subject { kind: "key", id: Some(&key.id), name: &key.name }, None)
+        self.engine.record(
+            action,
+            Subject {
+                kind: "key",
+                id: Some(&key.id),
+                name: &key.name,
+            },
+            None,
+        )
     }
 }
 

@@ -41,7 +41,10 @@ impl Coffre {
     pub fn open(opening: Opening) -> Result<Coffre> {
         let home = Home::open(&opening.home)?;
         let catalogue = Catalogue::open(&home)?;
-        let secrets = Box::new(OnFirstUse { home: home.root().to_owned(), opened: OnceLock::new() });
+        let secrets = Box::new(OnFirstUse {
+            home: home.root().to_owned(),
+            opened: OnceLock::new(),
+        });
         Ok(Coffre {
             engine: Engine {
                 home,

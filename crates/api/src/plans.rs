@@ -51,7 +51,13 @@ impl Coffre {
             retention: Retention::default(),
             created_at: (self.engine.now)(),
         };
-        let plan = self.changed(&blank, PlanChange { name: Some(name.to_owned()), ..change })?;
+        let plan = self.changed(
+            &blank,
+            PlanChange {
+                name: Some(name.to_owned()),
+                ..change
+            },
+        )?;
         let plan = self.engine.catalogue.add_plan(&plan)?;
         self.record_plan("plan.add", &plan)?;
         Ok(plan)
@@ -123,6 +129,14 @@ impl Coffre {
     }
 
     fn record_plan(&self, action: &str, plan: &Plan) -> Result<()> {
-        self.engine.record(action, Subject { kind: "plan", id: Some(&plan.id), name: &plan.name }, None)
+        self.engine.record(
+            action,
+            Subject {
+                kind: "plan",
+                id: Some(&plan.id),
+                name: &plan.name,
+            },
+            None,
+        )
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use coffre_engine::decrypt;
 use coffre_engine::pipeline::encode::Decryption;
-use coffre_engine::secrets::source_secret;
 use coffre_engine::restore::{Job, What, restore};
+use coffre_engine::secrets::source_secret;
 use coffre_model::backup::Backup;
 use coffre_model::progress::Observer;
 use coffre_model::restore::Restore;
@@ -34,7 +34,14 @@ pub struct Target {
 
 impl Coffre {
     /// Restores into a new place, or only proves and shows (`dry_run`).
-    pub fn restore(&self, from: From, target: Target, dry_run: bool, observer: &dyn Observer, cancel: &Cancel) -> Result<Restore> {
+    pub fn restore(
+        &self,
+        from: From,
+        target: Target,
+        dry_run: bool,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Restore> {
         let address = match (&target.address, &from) {
             (Some(address), _) => address.clone(),
             (None, From::Backup(backup)) => self.engine.catalogue.known_source(&backup.source_id.to_string())?.address,
@@ -50,7 +57,17 @@ impl Coffre {
             From::Backup(backup) => What::Backup(backup),
             From::File(path, key) => What::File(path, self.keys_for_file(key.as_deref())?),
         };
-        restore(&self.engine, &Job { what, target: source, password, dry_run }, observer, cancel)
+        restore(
+            &self.engine,
+            &Job {
+                what,
+                target: source,
+                password,
+                dry_run,
+            },
+            observer,
+            cancel,
+        )
     }
 
     /// The password of a source with the same user on the same server: most restores go beside their source.
@@ -58,7 +75,9 @@ impl Coffre {
         let wanted = target.parsed()?;
         for source in self.sources()?.into_iter().filter(|s| s.has_secret) {
             let parsed = source.parsed()?;
-            if (&parsed.scheme, &parsed.host, parsed.port, &parsed.user) == (&wanted.scheme, &wanted.host, wanted.port, &wanted.user) {
+            if (&parsed.scheme, &parsed.host, parsed.port, &parsed.user)
+                == (&wanted.scheme, &wanted.host, wanted.port, &wanted.user)
+            {
                 return self.engine.secret(&source_secret(&source.id), &source.name).map(Some);
             }
         }

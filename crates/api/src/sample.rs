@@ -32,16 +32,26 @@ pub fn make_shop(folder: &Path) -> Result<Sample> {
     if fresh {
         fill(&mut connection).map_err(|e| wrong(&path, &e))?;
     }
-    let rows = ["customers", "products", "orders", "order_lines"].iter().try_fold(0, |sum, table| {
-        let count: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0)).map_err(|e| wrong(&path, &e))?;
-        Ok(sum + count.unsigned_abs())
-    })?;
+    let rows = ["customers", "products", "orders", "order_lines"]
+        .iter()
+        .try_fold(0, |sum, table| {
+            let count: i64 = connection
+                .query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0))
+                .map_err(|e| wrong(&path, &e))?;
+            Ok(sum + count.unsigned_abs())
+        })?;
     connection.close().map_err(|(_, e)| wrong(&path, &e))?;
-    Ok(Sample { address: address(&path)?, path, rows })
+    Ok(Sample {
+        address: address(&path)?,
+        path,
+        rows,
+    })
 }
 
 fn wrong(path: &Path, error: &rusqlite::Error) -> Error {
-    Error::new(Code::Refused, "sample_exists").with("path", path.display().to_string()).with("cause", error.to_string())
+    Error::new(Code::Refused, "sample_exists")
+        .with("path", path.display().to_string())
+        .with("cause", error.to_string())
 }
 
 /// A SQLite file's address.
@@ -49,14 +59,25 @@ pub fn address(path: &Path) -> Result<String> {
     let wrong = || Error::new(Code::Usage, "file_path").with("path", path.display().to_string());
     let path = std::path::absolute(path).map_err(|_| wrong())?;
     let path = path.to_str().ok_or_else(wrong)?.to_owned();
-    let address = Address { scheme: "sqlite".to_owned(), user: None, host: None, port: None, path, query: std::collections::BTreeMap::new() };
+    let address = Address {
+        scheme: "sqlite".to_owned(),
+        user: None,
+        host: None,
+        port: None,
+        path,
+        query: std::collections::BTreeMap::new(),
+    };
     Ok(address.to_string())
 }
 
 /// Fills the shop. The same every time: a small generator instead of chance.
 fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
-    const FIRST: [&str; 10] = ["Ada", "Blaise", "Camille", "Denis", "Élodie", "Farid", "Grace", "Hugo", "Inès", "Jules"];
-    const LAST: [&str; 10] = ["Martin", "Nguyễn", "Okafor", "Petit", "Quéré", "Rossi", "Smith", "Tremblay", "Weber", "Yilmaz"];
+    const FIRST: [&str; 10] = [
+        "Ada", "Blaise", "Camille", "Denis", "Élodie", "Farid", "Grace", "Hugo", "Inès", "Jules",
+    ];
+    const LAST: [&str; 10] = [
+        "Martin", "Nguyễn", "Okafor", "Petit", "Quéré", "Rossi", "Smith", "Tremblay", "Weber", "Yilmaz",
+    ];
     const THING: [&str; 8] = ["Lamp", "Chair", "Notebook", "Kettle", "Backpack", "Clock", "Mug", "Shelf"];
     const STATE: [&str; 4] = ["paid", "shipped", "delivered", "returned"];
     let mut seed: u32 = 20_261_121;
@@ -82,14 +103,23 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     for id in 1..=CUSTOMERS {
         let name = format!("{} {}", pick(&FIRST, next(100)), pick(&LAST, next(100)));
         let since = format!("20{:02}-{:02}-{:02}", 18 + next(8), 1 + next(12), 1 + next(28));
-        transaction.execute("INSERT INTO customers VALUES (?, ?, ?, ?)", params![id, name, format!("customer{id}@shop.example"), since])?;
+        transaction.execute(
+            "INSERT INTO customers VALUES (?, ?, ?, ?)",
+            params![id, name, format!("customer{id}@shop.example"), since],
+        )?;
     }
     for id in 1..=PRODUCTS {
         let name = format!("{} {id}", pick(&THING, next(100)));
         transaction.execute("INSERT INTO products VALUES (?, ?, ?)", params![id, name, 199 + next(20_000)])?;
     }
     for id in 1..=ORDERS {
-        let at = format!("2026-{:02}-{:02}T{:02}:{:02}:00Z", 1 + next(11), 1 + next(28), next(24), next(60));
+        let at = format!(
+            "2026-{:02}-{:02}T{:02}:{:02}:00Z",
+            1 + next(11),
+            1 + next(28),
+            next(24),
+            next(60)
+        );
         let row = params![id, 1 + next(CUSTOMERS), pick(&STATE, next(100)), at];
         transaction.execute("INSERT INTO orders VALUES (?, ?, ?, ?)", row)?;
         for line in 1..=1 + next(4) {

@@ -33,14 +33,27 @@ impl Coffre {
             (None, Some(_)) => "set",
             (None, None) => "default",
         };
-        Ok(SettingValue { key: setting.key, value: self.engine.setting(key)?, default: setting.default, origin })
+        Ok(SettingValue {
+            key: setting.key,
+            value: self.engine.setting(key)?,
+            default: setting.default,
+            origin,
+        })
     }
 
     /// Sets a setting, once its value is allowed.
     pub fn set_setting(&self, key: &str, value: &str) -> Result<SettingValue> {
         settings::find(key)?.check(value)?;
         self.engine.catalogue.set_setting(key, value)?;
-        self.engine.record("settings.set", Subject { kind: "setting", id: None, name: key }, None)?;
+        self.engine.record(
+            "settings.set",
+            Subject {
+                kind: "setting",
+                id: None,
+                name: key,
+            },
+            None,
+        )?;
         self.setting(key)
     }
 }

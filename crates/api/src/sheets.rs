@@ -38,7 +38,12 @@ impl Coffre {
         include_keys: bool,
         words: &Words,
     ) -> Result<SheetWritten> {
-        let as_text = match to.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        let as_text = match to
+            .extension()
+            .and_then(|e| e.to_str())
+            .map(str::to_ascii_lowercase)
+            .as_deref()
+        {
             Some("html" | "htm") => false,
             Some("txt" | "text" | "md") | None => true,
             Some(_) => return Err(Error::new(Code::Usage, "sheet_format").with("path", to.display().to_string())),
@@ -60,12 +65,31 @@ impl Coffre {
             keys,
         };
         let look_up = |key: &str| words.text(key);
-        let words = recovery_sheet::Words { language: words.language.code(), look_up: &look_up };
-        let content = if as_text { recovery_sheet::text(&sheet, words) } else { recovery_sheet::html(&sheet, words) };
+        let words = recovery_sheet::Words {
+            language: words.language.code(),
+            look_up: &look_up,
+        };
+        let content = if as_text {
+            recovery_sheet::text(&sheet, words)
+        } else {
+            recovery_sheet::html(&sheet, words)
+        };
         self.write_private(to, content.as_bytes())?;
         let path = to.display().to_string();
-        self.engine.record("sheet.write", Subject { kind: "sheet", id: None, name: &path }, None)?;
-        Ok(SheetWritten { path, backups: sheet.entries.len(), has_keys })
+        self.engine.record(
+            "sheet.write",
+            Subject {
+                kind: "sheet",
+                id: None,
+                name: &path,
+            },
+            None,
+        )?;
+        Ok(SheetWritten {
+            path,
+            backups: sheet.entries.len(),
+            has_keys,
+        })
     }
 
     fn latest_of_every_source(&self) -> Result<Vec<Backup>> {
@@ -83,11 +107,23 @@ impl Coffre {
             None => Vec::new(),
         };
         let mut places = Vec::new();
-        for copy in backup.copies.iter().filter(|c| !matches!(c.state, CopyState::Deleting | CopyState::Deleted)) {
+        for copy in backup
+            .copies
+            .iter()
+            .filter(|c| !matches!(c.state, CopyState::Deleting | CopyState::Deleted))
+        {
             let destination = self.engine.catalogue.known_destination(&copy.destination_id.to_string())?;
-            places.push(Place { destination_id: destination.id, address: destination.address });
+            places.push(Place {
+                destination_id: destination.id,
+                address: destination.address,
+            });
         }
-        Ok(Entry { backup: backup.clone(), manifest, places, stock_load })
+        Ok(Entry {
+            backup: backup.clone(),
+            manifest,
+            places,
+            stock_load,
+        })
     }
 
     /// The keys that open these backups, each once.

@@ -31,11 +31,18 @@ impl Coffre {
         check_name(name)?;
         let source = self.new_source(address, name, options)?;
         let password = password.filter(|p| !p.is_empty());
-        let source = Source { has_secret: password.is_some(), ..source };
+        let source = Source {
+            has_secret: password.is_some(),
+            ..source
+        };
         // The row first: it may take the place (and the id) of a source that is known from manifests alone.
         let source = self.engine.catalogue.add_source(&source)?;
         if let Some(password) = &password
-            && let Err(error) = self.engine.secrets.store().and_then(|s| s.set(&source_secret(&source.id), password))
+            && let Err(error) = self
+                .engine
+                .secrets
+                .store()
+                .and_then(|s| s.set(&source_secret(&source.id), password))
         {
             self.engine.catalogue.remove_source(&source.id, (self.engine.now)())?;
             return Err(error);
@@ -125,6 +132,14 @@ impl Coffre {
     }
 
     fn record_source(&self, action: &str, source: &Source) -> Result<()> {
-        self.engine.record(action, Subject { kind: "source", id: Some(&source.id), name: &source.name }, None)
+        self.engine.record(
+            action,
+            Subject {
+                kind: "source",
+                id: Some(&source.id),
+                name: &source.name,
+            },
+            None,
+        )
     }
 }

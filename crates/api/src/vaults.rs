@@ -15,7 +15,15 @@ impl Coffre {
     pub fn init_vault(&self) -> Result<Initialised> {
         let vault = Vault::new(self.engine.home.root(), &crate::open::secret_environment());
         let made = vault.init((self.engine.now)())?;
-        self.engine.record("vault.init", Subject { kind: "vault", id: None, name: &made.path.display().to_string() }, None)?;
+        self.engine.record(
+            "vault.init",
+            Subject {
+                kind: "vault",
+                id: None,
+                name: &made.path.display().to_string(),
+            },
+            None,
+        )?;
         Ok(made)
     }
 

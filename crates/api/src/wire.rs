@@ -23,7 +23,10 @@ fn put_into_words(value: &mut Value, words: &Words) {
         Value::Array(list) => list.iter_mut().for_each(|v| put_into_words(v, words)),
         Value::Object(fields) => {
             let is_error = fields.get("text").is_some_and(Value::is_string)
-                && fields.get("code").and_then(Value::as_str).is_some_and(|c| Code::ALL.iter().any(|known| known.as_str() == c));
+                && fields
+                    .get("code")
+                    .and_then(Value::as_str)
+                    .is_some_and(|c| Code::ALL.iter().any(|known| known.as_str() == c));
             if is_error && let Ok(error) = serde_json::from_value::<Error>(Value::Object(fields.clone())) {
                 *value = words.error_json(&error);
                 return;

@@ -26,7 +26,11 @@ pub enum Language {
 impl Language {
     /// The language of a locale's name (`fr_FR.UTF-8`); English for all that is not French.
     pub fn of_locale(locale: &str) -> Self {
-        if locale.to_ascii_lowercase().starts_with("fr") { Language::Fr } else { Language::En }
+        if locale.to_ascii_lowercase().starts_with("fr") {
+            Language::Fr
+        } else {
+            Language::En
+        }
     }
 
     /// `en` or `fr`.
@@ -125,7 +129,10 @@ impl Words {
             Some(text) => self.fill_text(text, error.details()),
             None => error.to_string(),
         };
-        let hint = self.find(&format!("errors.{key}.hint")).map(|t| self.fill_text(t, error.details())).unwrap_or_default();
+        let hint = self
+            .find(&format!("errors.{key}.hint"))
+            .map(|t| self.fill_text(t, error.details()))
+            .unwrap_or_default();
         (message, hint)
     }
 
@@ -160,7 +167,11 @@ impl Words {
             value /= 1000.0;
             unit += 1;
         }
-        let number = if unit == 0 || value >= 99.95 { format!("{value:.0}") } else { format!("{value:.1}") };
+        let number = if unit == 0 || value >= 99.95 {
+            format!("{value:.0}")
+        } else {
+            format!("{value:.1}")
+        };
         match self.language {
             Language::En => format!("{number} {}", units[unit]),
             Language::Fr => format!("{}\u{202f}{}", number.replace('.', ","), units[unit]),
@@ -176,7 +187,11 @@ impl Words {
             60..=3599 => format!("{} min {:02} s", seconds / 60, seconds % 60),
             _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
         };
-        if self.language == Language::Fr { text.replace('.', ",") } else { text }
+        if self.language == Language::Fr {
+            text.replace('.', ",")
+        } else {
+            text
+        }
     }
 
     /// A moment in the machine's own time zone: `2026-11-21 08:30:05`. The same in both languages: it sorts and cannot be misread.
@@ -189,12 +204,21 @@ impl Words {
 /// as `\u{…}` instead of being obeyed.
 pub fn plain(text: &str) -> String {
     let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
     };
     if !text.contains(hidden) {
         return text.to_owned();
     }
-    text.chars().map(|c| if hidden(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| {
+            if hidden(c) {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -204,10 +228,19 @@ mod tests {
     #[test]
     fn numbers_and_sizes_in_both_languages() {
         let (en, fr) = (Words::new(Language::En), Words::new(Language::Fr));
-        assert_eq!((en.number(1_284_000), fr.number(1_284)), ("1,284,000".into(), "1\u{202f}284".into()));
-        assert_eq!((en.size(999), en.size(1_234_567), fr.size(1_234_567_890)), ("999 B".into(), "1.2 MB".into(), "1,2\u{202f}Go".into()));
+        assert_eq!(
+            (en.number(1_284_000), fr.number(1_284)),
+            ("1,284,000".into(), "1\u{202f}284".into())
+        );
+        assert_eq!(
+            (en.size(999), en.size(1_234_567), fr.size(1_234_567_890)),
+            ("999 B".into(), "1.2 MB".into(), "1,2\u{202f}Go".into())
+        );
         assert_eq!((en.size(999_999), en.size(213_000_000)), ("1.0 MB".into(), "213 MB".into()));
-        assert_eq!((en.duration(430), fr.duration(430), en.duration(185_000)), ("0.4 s".into(), "0,4 s".into(), "3 min 05 s".into()));
+        assert_eq!(
+            (en.duration(430), fr.duration(430), en.duration(185_000)),
+            ("0.4 s".into(), "0,4 s".into(), "3 min 05 s".into())
+        );
     }
 
     #[test]

@@ -32,11 +32,17 @@ impl Stop {
             Stop::Usage { message, usage } => {
                 let hint = words.say("usage.hint", &[]);
                 if as_json {
-                    let error = json!({"error": {"code": "USAGE", "message": message, "hint": hint, "details": {"usage": usage}}});
+                    let error =
+                        json!({"error": {"code": "USAGE", "message": message, "hint": hint, "details": {"usage": usage}}});
                     drop(writeln!(std::io::stdout().lock(), "{error:#}"));
                 } else {
                     let mut stderr = std::io::stderr().lock();
-                    drop(writeln!(stderr, "{} {}", words.text("cli.error"), message.lines().map(plain).collect::<Vec<_>>().join("\n")));
+                    drop(writeln!(
+                        stderr,
+                        "{} {}",
+                        words.text("cli.error"),
+                        message.lines().map(plain).collect::<Vec<_>>().join("\n")
+                    ));
                     if !usage.is_empty() {
                         drop(writeln!(stderr, "\n{usage}\n"));
                     }
@@ -56,22 +62,39 @@ pub(crate) fn command(words: &Words) -> Command {
 fn with_words(command: Command, path: &str, words: &Words) -> Command {
     let command_path = path.to_owned();
     let about = words.text(&format!("help.{path}.about"));
-    let help_flag = Arg::new("help").short('h').long("help").action(ArgAction::Help).help(words.text("help.common.help"));
+    let help_flag = Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::Help)
+        .help(words.text("help.common.help"));
     let has_version = command.get_version().is_some();
     let mut command = command
         .about(about)
         .disable_help_flag(true)
         .arg(help_flag)
-        .help_template(format!("{{about-with-newline}}\n{} {{usage}}\n\n{{all-args}}\n", words.text("help.heading.usage")))
+        .help_template(format!(
+            "{{about-with-newline}}\n{} {{usage}}\n\n{{all-args}}\n",
+            words.text("help.heading.usage")
+        ))
         .subcommand_help_heading(words.text("help.heading.commands"))
         .mut_args(|arg| describe(arg, &command_path, words));
     if has_version {
-        let flag = Arg::new("version").short('V').long("version").action(ArgAction::Version).help(words.text("help.common.version"));
-        command = command.disable_version_flag(true).arg(flag.help_heading(words.text("help.heading.options")));
+        let flag = Arg::new("version")
+            .short('V')
+            .long("version")
+            .action(ArgAction::Version)
+            .help(words.text("help.common.version"));
+        command = command
+            .disable_version_flag(true)
+            .arg(flag.help_heading(words.text("help.heading.options")));
     }
     let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
-        let path = if path == "coffre" { name.clone() } else { format!("{path}_{name}") };
+        let path = if path == "coffre" {
+            name.clone()
+        } else {
+            format!("{path}_{name}")
+        };
         command = command.mut_subcommand(&name, |sub| with_words(sub, &path, words));
     }
     command
@@ -79,8 +102,14 @@ fn with_words(command: Command, path: &str, words: &Words) -> Command {
 
 fn describe(arg: Arg, path: &str, words: &Words) -> Arg {
     let id = arg.get_id().to_string();
-    let own = words.find(&format!("help.{path}.{id}")).or_else(|| words.find(&format!("help.common.{id}")));
-    let heading = if arg.is_positional() { "help.heading.arguments" } else { "help.heading.options" };
+    let own = words
+        .find(&format!("help.{path}.{id}"))
+        .or_else(|| words.find(&format!("help.common.{id}")));
+    let heading = if arg.is_positional() {
+        "help.heading.arguments"
+    } else {
+        "help.heading.options"
+    };
     let arg = arg.help_heading(words.text(heading));
     let values: Vec<String> = match arg.get_action().takes_values() {
         true => arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect(),
@@ -109,7 +138,10 @@ fn stop(error: &clap::Error, words: &Words) -> Stop {
     let key = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return Stop::Asked(error.render()),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            return Stop::Usage { message: words.text("usage.missing_command"), usage: error.render().to_string() };
+            return Stop::Usage {
+                message: words.text("usage.missing_command"),
+                usage: error.render().to_string(),
+            };
         }
         ErrorKind::InvalidValue if value.is_empty() => "usage.missing_value",
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => "usage.invalid_value",
@@ -118,18 +150,36 @@ fn stop(error: &clap::Error, words: &Words) -> Stop {
         ErrorKind::MissingRequiredArgument => "usage.missing_argument",
         ErrorKind::MissingSubcommand => "usage.missing_command",
         ErrorKind::ArgumentConflict => "usage.conflict",
-        ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => "usage.values",
+        ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => {
+            "usage.values"
+        }
         ErrorKind::InvalidUtf8 => "usage.utf8",
         _ => "usage.other",
     };
     let facts = [
-        ("argument", context(error, &[ContextKind::InvalidArg, ContextKind::InvalidSubcommand])),
+        (
+            "argument",
+            context(error, &[ContextKind::InvalidArg, ContextKind::InvalidSubcommand]),
+        ),
         ("value", value),
         ("other", context(error, &[ContextKind::PriorArg])),
-        ("allowed", context(error, &[ContextKind::ValidValue, ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand])),
+        (
+            "allowed",
+            context(
+                error,
+                &[
+                    ContextKind::ValidValue,
+                    ContextKind::SuggestedArg,
+                    ContextKind::SuggestedSubcommand,
+                ],
+            ),
+        ),
     ];
     let facts: Vec<(&str, serde_json::Value)> = facts.iter().map(|(n, v)| (*n, json!(v))).collect();
-    Stop::Usage { message: words.say(key, &facts), usage: usage() }
+    Stop::Usage {
+        message: words.say(key, &facts),
+        usage: usage(),
+    }
 }
 
 fn context(error: &clap::Error, kinds: &[ContextKind]) -> String {
@@ -145,7 +195,9 @@ fn context(error: &clap::Error, kinds: &[ContextKind]) -> String {
 
 /// What a program that embeds the parser needs to know of a wrong value.
 pub(crate) fn wrong(argument: &str, value: &str) -> Error {
-    Error::new(Code::Usage, "argument").with("argument", argument).with("given", value)
+    Error::new(Code::Usage, "argument")
+        .with("argument", argument)
+        .with("given", value)
 }
 
 #[cfg(test)]
@@ -160,12 +212,20 @@ mod tests {
         }
         for arg in command.get_arguments() {
             let id = arg.get_id().as_str();
-            if words.find(&format!("help.{path}.{id}")).or_else(|| words.find(&format!("help.common.{id}"))).is_none() {
+            if words
+                .find(&format!("help.{path}.{id}"))
+                .or_else(|| words.find(&format!("help.common.{id}")))
+                .is_none()
+            {
                 missing.push(format!("help.{path}.{id}"));
             }
         }
         for sub in command.get_subcommands() {
-            let path = if path == "coffre" { sub.get_name().to_owned() } else { format!("{path}_{}", sub.get_name()) };
+            let path = if path == "coffre" {
+                sub.get_name().to_owned()
+            } else {
+                format!("{path}_{}", sub.get_name())
+            };
             walk(sub, &path, words, missing);
         }
     }

@@ -70,7 +70,11 @@ fn language(arguments: &[OsString]) -> Language {
 
 fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
     let home = home(cli)?;
-    let coffre = Coffre::open(Opening { home: home.clone(), author: Author::Cli, actor: actor() })?;
+    let coffre = Coffre::open(Opening {
+        home: home.clone(),
+        author: Author::Cli,
+        actor: actor(),
+    })?;
     let _log = output::log_to(&home)?;
     tracing::info!(arguments = ?cli.command.name(), "start");
     let mut out = out.clone();
@@ -98,7 +102,10 @@ fn home(cli: &Cli) -> Result<PathBuf> {
 }
 
 fn actor() -> Option<String> {
-    ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok()).filter(|n| !n.is_empty())
+    ["USER", "LOGNAME", "USERNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .filter(|n| !n.is_empty())
 }
 
 impl From<Lang> for Language {

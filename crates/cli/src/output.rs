@@ -23,7 +23,12 @@ pub(crate) struct Out {
 impl Out {
     pub(crate) fn new(json: bool, quiet: bool, words: Words) -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Out { json, quiet, words, colour }
+        Out {
+            json,
+            quiet,
+            words,
+            colour,
+        }
     }
 
     /// A line of the answer. A reader that went away (`| head`) is no error.
@@ -56,7 +61,9 @@ impl Out {
     pub(crate) fn remarks(&self, remarks: &[Error]) {
         for remark in remarks {
             let (message, hint) = self.words.error(remark);
-            self.aside(&plain_lines(format!("{} {message} {hint}", self.words.text("cli.remark")).trim()));
+            self.aside(&plain_lines(
+                format!("{} {message} {hint}", self.words.text("cli.remark")).trim(),
+            ));
         }
     }
 
@@ -98,7 +105,9 @@ impl Out {
             return;
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
         if !std::io::stdout().is_terminal() {
             // A pipe has no width: a reader there wants whole values.
             table.set_width(u16::MAX);
@@ -109,7 +118,11 @@ impl Out {
         for row in rows {
             let cells = row.iter().zip(&right).map(|(text, right)| {
                 let cell = Cell::new(plain(text));
-                if *right { cell.set_alignment(CellAlignment::Right) } else { cell }
+                if *right {
+                    cell.set_alignment(CellAlignment::Right)
+                } else {
+                    cell
+                }
             });
             table.add_row(cells.collect::<Vec<_>>());
         }
@@ -148,7 +161,11 @@ impl Out {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Green: only for what is proved.
@@ -164,10 +181,22 @@ impl Out {
     /// What the sweep found at this start.
     pub(crate) fn swept(&self, swept: &Swept) {
         for backup in &swept.interrupted {
-            self.say_aside("cli.swept_interrupted", &[("backup", backup.code.as_str().into()), ("source", backup.source.as_str().into())]);
+            self.say_aside(
+                "cli.swept_interrupted",
+                &[
+                    ("backup", backup.code.as_str().into()),
+                    ("source", backup.source.as_str().into()),
+                ],
+            );
         }
         for backup in &swept.adopted {
-            self.say_aside("cli.swept_adopted", &[("backup", backup.code.as_str().into()), ("source", backup.source.as_str().into())]);
+            self.say_aside(
+                "cli.swept_adopted",
+                &[
+                    ("backup", backup.code.as_str().into()),
+                    ("source", backup.source.as_str().into()),
+                ],
+            );
         }
         self.remarks(&swept.left);
     }
@@ -201,7 +230,11 @@ const PRINTED: &str = "__printed";
 
 /// The exit status of an error: 130 or 143 for a cancellation, else its code's.
 fn status(error: &Error) -> ExitCode {
-    let cancelled = error.details().get("status").and_then(Value::as_u64).and_then(|s| u8::try_from(s).ok());
+    let cancelled = error
+        .details()
+        .get("status")
+        .and_then(Value::as_u64)
+        .and_then(|s| u8::try_from(s).ok());
     match error.code() {
         coffre_api::model::Code::Cancelled => ExitCode::from(cancelled.unwrap_or(130)),
         code => ExitCode::from(code.exit_status()),
@@ -240,8 +273,14 @@ pub(crate) fn log_to(home: &Path) -> Result<tracing_appender::non_blocking::Work
         .build(home.join("logs"))
         .map_err(|e| Error::internal("open the log", e))?;
     let (writer, guard) = tracing_appender::non_blocking(file);
-    let filter = tracing_subscriber::EnvFilter::try_from_env("COFFRE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let set = tracing_subscriber::fmt().with_writer(writer).with_env_filter(filter).with_ansi(false).json().try_init();
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("COFFRE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let set = tracing_subscriber::fmt()
+        .with_writer(writer)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .json()
+        .try_init();
     set.map_err(|e| Error::internal("open the log", e))?;
     Ok(guard)
 }

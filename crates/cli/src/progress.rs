@@ -18,7 +18,10 @@ impl Bar {
     pub(crate) fn new(words: Words, quiet: bool) -> Self {
         let shown = !quiet && std::io::stderr().is_terminal();
         let bar = || ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        Bar { words, state: shown.then(|| Mutex::new((None, bar()))) }
+        Bar {
+            words,
+            state: shown.then(|| Mutex::new((None, bar()))),
+        }
     }
 
     /// Takes the bar away.
@@ -31,7 +34,9 @@ impl Bar {
 
 impl Observer for Bar {
     fn progress(&self, news: &Progress) {
-        let Some(Ok(mut state)) = self.state.as_ref().map(Mutex::lock) else { return };
+        let Some(Ok(mut state)) = self.state.as_ref().map(Mutex::lock) else {
+            return;
+        };
         if state.0 != Some(news.step) {
             state.0 = Some(news.step);
             state.1.reset();
@@ -39,7 +44,9 @@ impl Observer for Bar {
             let template = match (news.total, news.estimated) {
                 (None, _) => "  {msg}  {decimal_bytes}  {decimal_bytes_per_sec}  {elapsed}",
                 (Some(_), true) => "  {msg}  {decimal_bytes} / ~{decimal_total_bytes}  {decimal_bytes_per_sec}  {elapsed}",
-                (Some(_), false) => "  {msg}  {bar:24} {percent:>3}%  {decimal_bytes} / {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}",
+                (Some(_), false) => {
+                    "  {msg}  {bar:24} {percent:>3}%  {decimal_bytes} / {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}"
+                }
             };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 state.1.set_style(style);

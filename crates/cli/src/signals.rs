@@ -31,7 +31,11 @@ pub(crate) fn watch(cancel: &Cancel) -> Result<()> {
                     // Whoever asks twice does not want to wait. Children die with us, partials are swept at the next start.
                     std::process::exit(128 + signal);
                 }
-                cancel.cancel(if signal == SIGINT { Reason::Interrupt } else { Reason::Terminate });
+                cancel.cancel(if signal == SIGINT {
+                    Reason::Interrupt
+                } else {
+                    Reason::Terminate
+                });
             }
         })
         .map_err(|e| Error::internal("watch signals", e))?;

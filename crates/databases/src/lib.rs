@@ -16,7 +16,11 @@ pub fn kinds() -> &'static [&'static dyn DatabaseKind] {
 /// # Errors
 /// `USAGE`, naming the schemes that are known.
 pub fn find(scheme: &str) -> Result<&'static dyn DatabaseKind> {
-    kinds().iter().copied().find(|k| k.schemes().contains(&scheme)).ok_or_else(|| unknown(scheme))
+    kinds()
+        .iter()
+        .copied()
+        .find(|k| k.schemes().contains(&scheme))
+        .ok_or_else(|| unknown(scheme))
 }
 
 /// The kind by its name, as a manifest gives it.
@@ -24,12 +28,18 @@ pub fn find(scheme: &str) -> Result<&'static dyn DatabaseKind> {
 /// # Errors
 /// `USAGE`, naming the kinds that are known.
 pub fn named(name: &str) -> Result<&'static dyn DatabaseKind> {
-    kinds().iter().copied().find(|k| k.name() == name).ok_or_else(|| unknown(name))
+    kinds()
+        .iter()
+        .copied()
+        .find(|k| k.name() == name)
+        .ok_or_else(|| unknown(name))
 }
 
 fn unknown(given: &str) -> Error {
     let known: Vec<_> = kinds().iter().flat_map(|k| k.schemes()).copied().collect();
-    Error::new(Code::Usage, "scheme_unknown").with("scheme", given).with("known", known.join(", "))
+    Error::new(Code::Usage, "scheme_unknown")
+        .with("scheme", given)
+        .with("known", known.join(", "))
 }
 
 /// A checker for a file made elsewhere: SQL text is not asked for the mark that our own dumps end with.

@@ -16,10 +16,10 @@ use coffre_model::progress::{Observer, Step};
 use coffre_model::source::Source;
 use coffre_model::{BackupCode, Cancel, Code, Error, Id, Result};
 
+use crate::catalogue::Filter;
 use crate::check::{Expected, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
-use crate::catalogue::Filter;
 use crate::lease::{Lease, Resource};
 use crate::pipeline::store::{StoreOptions, store};
 use crate::place::{self, Place};
@@ -56,12 +56,24 @@ pub struct Job {
 pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Cancel) -> Result<Backup> {
     let kind = engine.adapters.database(&job.source.parsed()?.scheme)?;
     let id = Id::new();
-    let lease = Lease::acquire(&engine.catalogue, &Resource::Source(job.source.id), &id, engine.lease()?, cancel)?;
+    let lease = Lease::acquire(
+        &engine.catalogue,
+        &Resource::Source(job.source.id),
+        &id,
+        engine.lease()?,
+        cancel,
+    )?;
     let started_at = (engine.now)();
     let mut backup = new_run(job, id, started_at);
     let format = kind.dump_format(&job.source);
     let key = artifact_key(
-        &job.source.name, &job.source.id, started_at, &backup.code, format, job.compression, job.key.is_some(),
+        &job.source.name,
+        &job.source.id,
+        started_at,
+        &backup.code,
+        format,
+        job.compression,
+        job.key.is_some(),
     );
     let keys: Vec<(Id, String)> = job.destinations.iter().map(|d| (d.id, key.clone())).collect();
     engine.catalogue.begin_run(&backup, &keys, &lease)?;
@@ -71,25 +83,45 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     match outcome {
         Ok(manifest) => {
             let text = serde_json::to_string(&manifest).map_err(|e| Error::internal("write a manifest", e))?;
-            let done = engine.catalogue.finish_run(&manifest.backup, Some(&text), &manifest.table_counts, &lease)?;
-            let subject = Subject { kind: "backup", id: Some(&id), name: backup.code.as_str() };
+            let done = engine
+                .catalogue
+                .finish_run(&manifest.backup, Some(&text), &manifest.table_counts, &lease)?;
+            let subject = Subject {
+                kind: "backup",
+                id: Some(&id),
+                name: backup.code.as_str(),
+            };
             engine.record("backup.run", subject, done.copies.iter().find_map(|c| c.error.as_ref()))?;
             Ok(done)
         }
         Err(error) => {
-            let error = error.or_with("backup", id.to_string()).or_with("backup_code", backup.code.as_str());
+            let error = error
+                .or_with("backup", id.to_string())
+                .or_with("backup_code", backup.code.as_str());
             // A lost lease means that somebody else has already put this run to rest: there is nothing of ours left to write.
             if error.code() == Code::Interrupted {
                 return Err(error);
             }
-            backup.state = if error.code() == Code::Cancelled { BackupState::Cancelled } else { BackupState::Failed };
+            backup.state = if error.code() == Code::Cancelled {
+                BackupState::Cancelled
+            } else {
+                BackupState::Failed
+            };
             backup.ended_at = Some(end.0);
             backup.duration_ms = Some(end.1);
             backup.error = Some(error.clone());
             // The copies stay on record as being written until what lies at their keys is gone.
             backup.copies.clear();
             engine.catalogue.finish_run(&backup, None, &[], &lease)?;
-            engine.record("backup.run", Subject { kind: "backup", id: Some(&id), name: backup.code.as_str() }, Some(&error))?;
+            engine.record(
+                "backup.run",
+                Subject {
+                    kind: "backup",
+                    id: Some(&id),
+                    name: backup.code.as_str(),
+                },
+                Some(&error),
+            )?;
             Err(match clean_leftovers(engine, Some(&id), &Cancel::new())?.first() {
                 Some(left) => error.with("left_behind", left.to_string()),
                 None => error,
@@ -147,7 +179,8 @@ fn wait_for_place(engine: &Engine, id: &Id, observer: &dyn Observer, cancel: &Ca
             Err(error) if error.code() == Code::Busy => {}
             other => return other,
         }
-        news.get_or_insert_with(|| News::new(observer, Some(*id), Step::Waiting, None, false)).tell(0);
+        news.get_or_insert_with(|| News::new(observer, Some(*id), Step::Waiting, None, false))
+            .tell(0);
         for _ in 0..5 {
             cancel.check()?;
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -159,7 +192,10 @@ fn wait_for_place(engine: &Engine, id: &Id, observer: &dyn Observer, cancel: &Ca
 #[derive(Default)]
 struct Written(Vec<(usize, String)>);
 
-#[allow(clippy::too_many_arguments, reason = "one run's whole surroundings; a struct would only rename them")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one run's whole surroundings; a struct would only rename them"
+)]
 fn attempt(
     engine: &Engine,
     job: &Job,
@@ -197,7 +233,12 @@ fn attempt(
     first_error_if_all_lost(&copies)?;
 
     let mut dump = database.dump()?;
-    let options = StoreOptions { compression: job.compression, encryption: &encryption, cancel, threads: threads() };
+    let options = StoreOptions {
+        compression: job.compression,
+        encryption: &encryption,
+        cancel,
+        threads: threads(),
+    };
     let mut news = News::new(observer, Some(backup.id), Step::Dumping, probe.estimated_bytes, true);
     let stored = store(&mut *dump, uploads, &options, &mut |raw, _stored| news.tell(raw))?;
     News::new(observer, Some(backup.id), Step::Counting, None, false);
@@ -240,7 +281,18 @@ fn attempt(
             backup.flags.push("copies_missing".to_owned());
         }
         News::new(observer, Some(backup.id), Step::Finishing, None, false);
-        write_manifests(job, kind, key, backup, &facts, &places, copies.clone(), lease, cancel, &mut written)
+        write_manifests(
+            job,
+            kind,
+            key,
+            backup,
+            &facts,
+            &places,
+            copies.clone(),
+            lease,
+            cancel,
+            &mut written,
+        )
     })();
     if outcome.is_ok() {
         // Copies that did not read back well, beside ones that did. (After a failure everything goes: `clean_leftovers`.)
@@ -289,7 +341,10 @@ fn first_error_if_all_lost(copies: &[Copy]) -> Result<()> {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "one run's whole surroundings; a struct would only rename them")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one run's whole surroundings; a struct would only rename them"
+)]
 fn verify_copies(
     engine: &Engine,
     job: &Job,
@@ -317,9 +372,18 @@ fn verify_copies(
         format: kind.dump_format(&job.source),
     };
     for (at, copy) in copies.iter_mut().enumerate() {
-        let (Some(place), None) = (&places[at], &copy.error) else { continue };
+        let (Some(place), None) = (&places[at], &copy.error) else {
+            continue;
+        };
         let mut news = News::new(observer, Some(backup.id), Step::Verifying, backup.stored_bytes, false);
-        let read = read_and_check(place.storage.as_ref(), &copy.key, &expected, engine.stall()?, cancel, &mut |n| news.tell(n));
+        let read = read_and_check(
+            place.storage.as_ref(),
+            &copy.key,
+            &expected,
+            engine.stall()?,
+            cancel,
+            &mut |n| news.tell(n),
+        );
         match read {
             Ok(()) => {
                 copy.state = CopyState::Verified;
@@ -330,7 +394,9 @@ fn verify_copies(
             Err(error) if error.code() == Code::Cancelled || error.code() == Code::Interrupted => return Err(error),
             // Not there at all right after it was written: what was acknowledged was never stored.
             Err(error) if error.code() == Code::NotFound => {
-                let error = Error::new(Code::VerifyMismatch, "not_stored").with("place", place.storage.place()).with("key", error.detail("key"));
+                let error = Error::new(Code::VerifyMismatch, "not_stored")
+                    .with("place", place.storage.place())
+                    .with("key", error.detail("key"));
                 keep::<()>(copy, Err(error), &job.destinations[at]);
             }
             Err(error) => {
@@ -343,10 +409,16 @@ fn verify_copies(
 
 /// Flags a source that suddenly shrank: its backup is whole, but it must not push good ones out.
 fn flag(engine: &Engine, backup: &mut Backup) -> Result<()> {
-    let verified = Filter { source: Some(backup.source_id), state: Some(BackupState::Verified), ..Filter::default() };
+    let verified = Filter {
+        source: Some(backup.source_id),
+        state: Some(BackupState::Verified),
+        ..Filter::default()
+    };
     let page = engine.catalogue.list(&verified, 1, 50)?;
     // Compared with the last one that was itself as large as expected: a second small one must not look normal.
-    let Some(before) = page.backups.iter().find(|b| !b.flags.iter().any(|f| f == "shrunk")) else { return Ok(()) };
+    let Some(before) = page.backups.iter().find(|b| !b.flags.iter().any(|f| f == "shrunk")) else {
+        return Ok(());
+    };
     if shrank((before.rows, before.raw_bytes), (backup.rows, backup.raw_bytes)) {
         backup.flags.push("shrunk".to_owned());
     }
@@ -363,7 +435,10 @@ fn shrank(before: (Option<u64>, Option<u64>), now: (Option<u64>, Option<u64>)) -
     fell(before.0, now.0, 20) || fell(before.1, now.1, 1_000_000)
 }
 
-#[allow(clippy::too_many_arguments, reason = "one run's whole surroundings; a struct would only rename them")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one run's whole surroundings; a struct would only rename them"
+)]
 fn write_manifests(
     job: &Job,
     kind: &'static dyn DatabaseKind,
@@ -414,7 +489,10 @@ fn new_manifest(
     let mut manifest = Manifest {
         schema: manifest::SCHEMA,
         coffre_version: env!("CARGO_PKG_VERSION").to_owned(),
-        backup: Backup { copies, ..backup.clone() },
+        backup: Backup {
+            copies,
+            ..backup.clone()
+        },
         artifact: key.rsplit('/').next().unwrap_or(key).to_owned(),
         database: kind.name().to_owned(),
         format,

@@ -73,10 +73,18 @@ pub fn read_and_check(
             .with("found_bytes", about.bytes));
     }
     let mut checker = expected.kind.checker(expected.format);
-    let checked = read_back(storage.open(key)?, &expected.bytes(), false, cancel, stall, news, &mut |bytes| checker.feed(bytes))
-        .and_then(|_| checker.finish())
-        .map_err(as_mismatch)
-        .map_err(|e| e.or_with("key", key).or_with("place", storage.place()))?;
+    let checked = read_back(
+        storage.open(key)?,
+        &expected.bytes(),
+        false,
+        cancel,
+        stall,
+        news,
+        &mut |bytes| checker.feed(bytes),
+    )
+    .and_then(|_| checker.finish())
+    .map_err(as_mismatch)
+    .map_err(|e| e.or_with("key", key).or_with("place", storage.place()))?;
     match expected.counts {
         Some(counts) => agree(counts, &checked),
         None => Ok(()),
@@ -100,7 +108,9 @@ pub fn as_mismatch(error: Error) -> Error {
 
 /// The object is not there.
 pub fn not_found(storage: &dyn Storage, key: &str) -> Error {
-    Error::new(Code::NotFound, "copy_missing").with("key", key).with("place", storage.place())
+    Error::new(Code::NotFound, "copy_missing")
+        .with("key", key)
+        .with("place", storage.place())
 }
 
 /// Every table whose rows the format lets a reader count has the rows that were counted in the source.

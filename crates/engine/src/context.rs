@@ -90,8 +90,12 @@ impl Engine {
 
     /// A backup's manifest, where it got that far.
     pub fn manifest(&self, backup: &Id) -> Result<Option<Manifest>> {
-        let Some(text) = self.catalogue.manifest(backup)? else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).map_err(|e| Error::internal("read a manifest of the catalogue", e))
+        let Some(text) = self.catalogue.manifest(backup)? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| Error::internal("read a manifest of the catalogue", e))
     }
 
     /// What a database gets to work with. `password` overrides the stored one.
@@ -119,14 +123,19 @@ impl Engine {
             true => Some(self.secret(&format!("destination:{}", destination.id), &destination.name)?),
             false => None,
         };
-        Ok(StorageAccess { secret, stall: self.stall()?, cancel: cancel.clone() })
+        Ok(StorageAccess {
+            secret,
+            stall: self.stall()?,
+            cancel: cancel.clone(),
+        })
     }
 
     /// A secret that must be there.
     pub fn secret(&self, name: &str, shown: &str) -> Result<Secret> {
-        self.secrets.store()?.get(name)?.ok_or_else(|| {
-            Error::new(coffre_model::Code::SecretUnavailable, "secret_not_stored").with("name", shown)
-        })
+        self.secrets
+            .store()?
+            .get(name)?
+            .ok_or_else(|| Error::new(coffre_model::Code::SecretUnavailable, "secret_not_stored").with("name", shown))
     }
 
     /// Writes a line of the journal. `error` is nothing for what went well.

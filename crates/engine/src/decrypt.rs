@@ -40,7 +40,9 @@ fn secret(engine: &Engine, key: &Key) -> Result<coffre_model::Secret> {
 /// # Errors
 /// `SECRET_UNAVAILABLE` where no key fits.
 pub fn for_backup(engine: &Engine, backup: &Backup, manifest: Option<&Manifest>) -> Result<Decryption> {
-    let Some(name) = &backup.encryption else { return Ok(Decryption::None) };
+    let Some(name) = &backup.encryption else {
+        return Ok(Decryption::None);
+    };
     let keys = engine.catalogue.keys()?;
     let recipient = manifest.and_then(|m| m.recipient.as_ref());
     let key = keys

@@ -18,7 +18,11 @@ use crate::verify::lock;
 pub fn delete(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Backup> {
     let lease = lock(engine, backup, cancel)?;
     let backup = engine.catalogue.backup(&backup.id.to_string())?;
-    let refuse = |text: &'static str| Error::new(Code::Refused, text).with("backup", backup.code.as_str()).with("source", backup.source.as_str());
+    let refuse = |text: &'static str| {
+        Error::new(Code::Refused, text)
+            .with("backup", backup.code.as_str())
+            .with("source", backup.source.as_str())
+    };
     let backup = match backup.state {
         BackupState::Running => return Err(refuse("delete_running")),
         BackupState::Deleted => return Err(Error::new(Code::NotFound, "already_deleted").with("backup", backup.code.as_str())),
@@ -27,7 +31,11 @@ pub fn delete(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Backu
         _ => engine.catalogue.begin_delete(&backup.id, &lease)?,
     };
     let outcome = remove_copies(engine, &backup, &lease, cancel);
-    let subject = Subject { kind: "backup", id: Some(&backup.id), name: backup.code.as_str() };
+    let subject = Subject {
+        kind: "backup",
+        id: Some(&backup.id),
+        name: backup.code.as_str(),
+    };
     engine.record("backup.delete", subject, outcome.as_ref().err())?;
     outcome?;
     engine.catalogue.backup(&backup.id.to_string())
@@ -35,7 +43,12 @@ pub fn delete(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Backu
 
 /// Removes what is left of a backup that is being deleted, then closes its row. Idempotent.
 pub fn remove_copies(engine: &Engine, backup: &Backup, lease: &Lease, cancel: &Cancel) -> Result<()> {
-    for copy in engine.catalogue.copies(&backup.id)?.into_iter().filter(|c| c.state != RowState::Shown(CopyState::Deleted)) {
+    for copy in engine
+        .catalogue
+        .copies(&backup.id)?
+        .into_iter()
+        .filter(|c| c.state != RowState::Shown(CopyState::Deleted))
+    {
         let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
         let place = place::open(engine, &destination, cancel)?;
         // The artifact first: a manifest alone is a record of something gone, an artifact alone would look like a backup.
@@ -48,6 +61,10 @@ pub fn remove_copies(engine: &Engine, backup: &Backup, lease: &Lease, cancel: &C
 
 /// Whether no other backup of this source is verified.
 fn only_verified(engine: &Engine, backup: &Backup) -> Result<bool> {
-    let verified = Filter { source: Some(backup.source_id), state: Some(BackupState::Verified), ..Filter::default() };
+    let verified = Filter {
+        source: Some(backup.source_id),
+        state: Some(BackupState::Verified),
+        ..Filter::default()
+    };
     Ok(engine.catalogue.list(&verified, 1, 2)?.total < 2)
 }

@@ -39,9 +39,15 @@ pub fn download(
         .filter(|c| !matches!(c.state, CopyState::Deleting | CopyState::Deleted))
         .min_by_key(|c| c.state != CopyState::Verified);
     let (Some(manifest), Some(copy)) = (manifest, copy) else {
-        return Err(Error::new(Code::Refused, "nothing_to_restore").with("backup", backup.code.as_str()).with("state", backup.state.as_str()));
+        return Err(Error::new(Code::Refused, "nothing_to_restore")
+            .with("backup", backup.code.as_str())
+            .with("state", backup.state.as_str()));
     };
-    let name = if raw { plain_name(&manifest.artifact, manifest.format.extension()) } else { manifest.artifact.clone() };
+    let name = if raw {
+        plain_name(&manifest.artifact, manifest.format.extension())
+    } else {
+        manifest.artifact.clone()
+    };
     let path = if to.is_dir() { to.join(name) } else { to.to_owned() };
     let outcome = (|| {
         let decryption = decrypt::for_backup(engine, backup, Some(&manifest))?;
@@ -55,16 +61,40 @@ pub fn download(
         let stall = engine.stall()?;
         let source = place.storage.open(&copy.key)?;
         if raw {
-            let mut sink = |bytes: &[u8]| upload.write_all(bytes).map_err(|e| from_io(e, |e| Error::internal("write a file", e)));
-            read_back(source, &expected.bytes(), false, cancel, stall, &mut |n| news.tell(n), &mut sink)?;
+            let mut sink = |bytes: &[u8]| {
+                upload
+                    .write_all(bytes)
+                    .map_err(|e| from_io(e, |e| Error::internal("write a file", e)))
+            };
+            read_back(
+                source,
+                &expected.bytes(),
+                false,
+                cancel,
+                stall,
+                &mut |n| news.tell(n),
+                &mut sink,
+            )?;
         } else {
             let (reader, writer) = Tee::new(source, upload);
-            read_back(Box::new(reader), &expected.bytes(), false, cancel, stall, &mut |n| news.tell(n), &mut |_| Ok(()))?;
+            read_back(
+                Box::new(reader),
+                &expected.bytes(),
+                false,
+                cancel,
+                stall,
+                &mut |n| news.tell(n),
+                &mut |_| Ok(()),
+            )?;
             upload = writer.take()?;
         }
         upload.commit()
     })();
-    let subject = Subject { kind: "backup", id: Some(&backup.id), name: backup.code.as_str() };
+    let subject = Subject {
+        kind: "backup",
+        id: Some(&backup.id),
+        name: backup.code.as_str(),
+    };
     engine.record("backup.download", subject, outcome.as_ref().err())?;
     outcome.map(|_| path)
 }
@@ -114,7 +144,13 @@ struct Taken(std::sync::Arc<std::sync::Mutex<Option<Box<dyn Upload>>>>);
 impl Tee {
     fn new(inner: Box<dyn Read + Send>, upload: Box<dyn Upload>) -> (Tee, Taken) {
         let shared = std::sync::Arc::new(std::sync::Mutex::new(Some(upload)));
-        (Tee { inner, upload: shared.clone() }, Taken(shared))
+        (
+            Tee {
+                inner,
+                upload: shared.clone(),
+            },
+            Taken(shared),
+        )
     }
 }
 
@@ -131,7 +167,10 @@ impl Read for Tee {
 
 impl Taken {
     fn take(&self) -> Result<Box<dyn Upload>> {
-        let mut upload = self.0.lock().map_err(|_| Error::internal("write a file", "a writer panicked"))?;
+        let mut upload = self
+            .0
+            .lock()
+            .map_err(|_| Error::internal("write a file", "a writer panicked"))?;
         upload.take().ok_or_else(|| Error::internal("write a file", "taken twice"))
     }
 }

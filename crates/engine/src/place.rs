@@ -22,7 +22,10 @@ pub struct Place {
 pub fn open(engine: &Engine, destination: &Destination, cancel: &Cancel) -> Result<Place> {
     let kind = engine.adapters.storage(&destination.parsed()?.scheme)?;
     let storage = kind.open(destination, engine.storage_access(destination, cancel)?)?;
-    let place = Place { destination: destination.clone(), storage };
+    let place = Place {
+        destination: destination.clone(),
+        storage,
+    };
     if let Some(expected) = destination.identity {
         place.demand(&expected)?;
     }
@@ -41,7 +44,11 @@ pub fn open_to_write(engine: &Engine, destination: &Destination, cancel: &Cancel
         let identity = match place.identity()? {
             Some(found) => found.id,
             None => {
-                let identity = Identity { schema: 1, id: destination.id, created_at: (engine.now)() };
+                let identity = Identity {
+                    schema: 1,
+                    id: destination.id,
+                    created_at: (engine.now)(),
+                };
                 let text = serde_json::to_vec_pretty(&identity).map_err(|e| Error::internal("write an identity", e))?;
                 // A dead process may have left an unfinished one. Two living ones may write at once: an object is never overwritten,
                 // so one of them is refused, and what lies there is the truth for both.
@@ -62,10 +69,12 @@ pub fn open_to_write(engine: &Engine, destination: &Destination, cancel: &Cancel
 
 impl Place {
     fn identity(&self) -> Result<Option<Identity>> {
-        let Some(bytes) = read_small(self.storage.as_ref(), IDENTITY_FILE)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-            self.wrong("destination_identity_unreadable").with("cause", e.to_string())
-        })
+        let Some(bytes) = read_small(self.storage.as_ref(), IDENTITY_FILE)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| self.wrong("destination_identity_unreadable").with("cause", e.to_string()))
     }
 
     fn demand(&self, expected: &Id) -> Result<()> {
@@ -83,6 +92,8 @@ impl Place {
     }
 
     fn wrong(&self, text: &'static str) -> Error {
-        Error::new(Code::DestIdentity, text).with("destination", self.destination.name.as_str()).with("place", self.storage.place())
+        Error::new(Code::DestIdentity, text)
+            .with("destination", self.destination.name.as_str())
+            .with("place", self.storage.place())
     }
 }

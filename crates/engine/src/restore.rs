@@ -75,7 +75,15 @@ pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     let lease = Lease::acquire(&engine.catalogue, &resource, &id, engine.lease()?, cancel)?;
     let mut row = new_row(engine, job, id);
     engine.catalogue.begin_restore(&row, Some(&lease))?;
-    let outcome = attempt(engine, job, target_kind, &mut row, (&lease, backup_lease.as_ref()), observer, cancel);
+    let outcome = attempt(
+        engine,
+        job,
+        target_kind,
+        &mut row,
+        (&lease, backup_lease.as_ref()),
+        observer,
+        cancel,
+    );
     row.ended_at = Some((engine.now)().max(row.started_at));
     row.state = match &outcome {
         Ok(()) if job.dry_run => RestoreState::Planned,
@@ -91,7 +99,15 @@ pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
         What::File(path, _) => path.display().to_string(),
     };
     let action = if job.dry_run { "restore.preview" } else { "restore.run" };
-    engine.record(action, Subject { kind: "restore", id: Some(&id), name: &name }, error.as_ref())?;
+    engine.record(
+        action,
+        Subject {
+            kind: "restore",
+            id: Some(&id),
+            name: &name,
+        },
+        error.as_ref(),
+    )?;
     match error {
         None => Ok(row),
         Some(error) => Err(error),
@@ -99,9 +115,17 @@ pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
 }
 
 fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
-    let names: &[&str] = if job.dry_run { &["verify"] } else { &["verify", "prepare", "load", "compare", "settle"] };
-    let pending =
-        |name: &&str| RestoreStep { name: (*name).to_owned(), state: StepState::Pending, started_at: None, ended_at: None };
+    let names: &[&str] = if job.dry_run {
+        &["verify"]
+    } else {
+        &["verify", "prepare", "load", "compare", "settle"]
+    };
+    let pending = |name: &&str| RestoreStep {
+        name: (*name).to_owned(),
+        state: StepState::Pending,
+        started_at: None,
+        ended_at: None,
+    };
     Restore {
         id,
         backup_id: match &job.what {
@@ -114,7 +138,11 @@ fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
         },
         target: job.target.address.clone(),
         mode: if job.dry_run { RestoreMode::DryRun } else { RestoreMode::Into },
-        state: if job.dry_run { RestoreState::Planned } else { RestoreState::Running },
+        state: if job.dry_run {
+            RestoreState::Planned
+        } else {
+            RestoreState::Running
+        },
         safety_backup_id: None,
         started_at: (engine.now)(),
         ended_at: None,
@@ -222,7 +250,12 @@ fn differs(count: &CountComparison, exact: bool) -> bool {
 fn compare(backup: &[TableCount], after: Option<&[TableCount]>) -> Vec<CountComparison> {
     let mut rows = std::collections::BTreeMap::<&str, CountComparison>::new();
     fn blank(table: &str) -> CountComparison {
-        CountComparison { table: table.to_owned(), before: None, after: None, backup: None }
+        CountComparison {
+            table: table.to_owned(),
+            before: None,
+            after: None,
+            backup: None,
+        }
     }
     for count in backup {
         rows.entry(&count.table).or_insert_with(|| blank(&count.table)).backup = Some(count.rows);
@@ -258,9 +291,18 @@ fn load(
         (None, Some(place)) => place.storage.open(&proved.key)?,
         (None, None) => return Err(Error::internal("restore", "neither file nor copy")),
     };
-    read_back(reader, &expect, true, cancel, engine.stall()?, &mut |n| news.tell(n), &mut |bytes| {
-        sink.write_all(bytes).map_err(|e| from_io(e, |e| Error::internal("load a dump", e)))
-    })?;
+    read_back(
+        reader,
+        &expect,
+        true,
+        cancel,
+        engine.stall()?,
+        &mut |n| news.tell(n),
+        &mut |bytes| {
+            sink.write_all(bytes)
+                .map_err(|e| from_io(e, |e| Error::internal("load a dump", e)))
+        },
+    )?;
     sink.finish()
 }
 
@@ -275,11 +317,16 @@ fn prove_backup<'a>(
     cancel: &Cancel,
 ) -> Result<Proved<'a>> {
     let manifest = engine.manifest(&backup.id)?;
-    let mut copies: Vec<_> =
-        backup.copies.iter().filter(|c| !matches!(c.state, CopyState::Deleting | CopyState::Deleted)).collect();
+    let mut copies: Vec<_> = backup
+        .copies
+        .iter()
+        .filter(|c| !matches!(c.state, CopyState::Deleting | CopyState::Deleted))
+        .collect();
     copies.sort_by_key(|c| c.state != CopyState::Verified);
     let Some(manifest) = manifest.filter(|_| !copies.is_empty()) else {
-        return Err(Error::new(Code::Refused, "nothing_to_restore").with("backup", backup.code.as_str()).with("state", backup.state.as_str()));
+        return Err(Error::new(Code::Refused, "nothing_to_restore")
+            .with("backup", backup.code.as_str())
+            .with("state", backup.state.as_str()));
     };
     *decryption = decrypt::for_backup(engine, backup, Some(&manifest))?;
     let mut first = None;
@@ -321,7 +368,10 @@ struct Follow<'a> {
 
 impl Observer for Follow<'_> {
     fn progress(&self, progress: &coffre_model::progress::Progress) {
-        self.observer.progress(&coffre_model::progress::Progress { id: Some(self.id), ..progress.clone() });
+        self.observer.progress(&coffre_model::progress::Progress {
+            id: Some(self.id),
+            ..progress.clone()
+        });
     }
 }
 
@@ -333,7 +383,11 @@ fn proved<'a>(
     place: Place,
     decryption: &'a Decryption,
 ) -> Result<Proved<'a>> {
-    let missing = || Error::new(Code::VerifyMismatch, "manifest_unreadable").with("key", key.as_str()).with("cause", "no size or hash");
+    let missing = || {
+        Error::new(Code::VerifyMismatch, "manifest_unreadable")
+            .with("key", key.as_str())
+            .with("cause", "no size or hash")
+    };
     Ok(Proved {
         bytes: ReadBack {
             stored_bytes: backup.stored_bytes.ok_or_else(missing)?,
@@ -353,7 +407,10 @@ fn proved<'a>(
     })
 }
 
-#[allow(clippy::too_many_arguments, reason = "one restore's whole surroundings; a struct would only rename them")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one restore's whole surroundings; a struct would only rename them"
+)]
 fn prove_file<'a>(
     engine: &Engine,
     path: &std::path::Path,
@@ -367,7 +424,10 @@ fn prove_file<'a>(
     let file = ForeignFile::open(path, keys)?;
     let format = engine.adapters.recognise(&file.head)?;
     if !kind.formats().contains(&format) {
-        return Err(Error::new(Code::Refused, "target_other_database").with("format", format.as_str()).with("from", format.as_str()).with("to", kind.name()));
+        return Err(Error::new(Code::Refused, "target_other_database")
+            .with("format", format.as_str())
+            .with("from", format.as_str())
+            .with("to", kind.name()));
     }
     *decryption = file.decryption.clone();
     let mut checker = engine.adapters.foreign_checker(kind, format);
@@ -380,9 +440,19 @@ fn prove_file<'a>(
         raw_sha256: None,
     };
     let mut news = News::new(observer, Some(id), Step::Verifying, Some(file.bytes), false);
-    let bytes = read_back(file.reader()?, &expect, false, cancel, engine.stall()?, &mut |n| news.tell(n), &mut |b| checker.feed(b))
+    let bytes = read_back(
+        file.reader()?,
+        &expect,
+        false,
+        cancel,
+        engine.stall()?,
+        &mut |n| news.tell(n),
+        &mut |b| checker.feed(b),
+    )
+    .map_err(|e| as_mismatch(e).or_with("key", path.display().to_string()))?;
+    let parsed = checker
+        .finish()
         .map_err(|e| as_mismatch(e).or_with("key", path.display().to_string()))?;
-    let parsed = checker.finish().map_err(|e| as_mismatch(e).or_with("key", path.display().to_string()))?;
     Ok(Proved {
         storage: None,
         key: String::new(),

@@ -23,10 +23,16 @@ pub fn read_small(storage: &dyn Storage, key: &str) -> Result<Option<Vec<u8>>> {
     };
     let mut bytes = Vec::new();
     reader.take(SMALL_MAX + 1).read_to_end(&mut bytes).map_err(|e| {
-        from_io(e, |e| Error::new(Code::DestUnreachable, "destination_read").with("place", storage.place()).with("cause", e.to_string()))
+        from_io(e, |e| {
+            Error::new(Code::DestUnreachable, "destination_read")
+                .with("place", storage.place())
+                .with("cause", e.to_string())
+        })
     })?;
     if bytes.len() as u64 > SMALL_MAX {
-        return Err(Error::new(Code::VerifyMismatch, "manifest_unreadable").with("key", key).with("cause", "too large"));
+        return Err(Error::new(Code::VerifyMismatch, "manifest_unreadable")
+            .with("key", key)
+            .with("cause", "too large"));
     }
     Ok(Some(bytes))
 }
@@ -38,11 +44,17 @@ pub fn read_small(storage: &dyn Storage, key: &str) -> Result<Option<Vec<u8>>> {
 pub fn put_small(storage: &dyn Storage, key: &str, bytes: &[u8]) -> Result<()> {
     let mut upload = storage.begin(key)?;
     upload.write_all(bytes).map_err(|e| {
-        from_io(e, |e| Error::new(Code::DestUnreachable, "destination_write").with("place", storage.place()).with("cause", e.to_string()))
+        from_io(e, |e| {
+            Error::new(Code::DestUnreachable, "destination_write")
+                .with("place", storage.place())
+                .with("cause", e.to_string())
+        })
     })?;
     let written = upload.commit()?;
     if written != bytes.len() as u64 {
-        return Err(Error::new(Code::UploadIncomplete, "upload_incomplete").with("expected_bytes", bytes.len()).with("found_bytes", written));
+        return Err(Error::new(Code::UploadIncomplete, "upload_incomplete")
+            .with("expected_bytes", bytes.len())
+            .with("found_bytes", written));
     }
     Ok(())
 }
@@ -60,7 +72,14 @@ pub struct News<'a> {
 impl<'a> News<'a> {
     /// News about `step`; the beginning is told at once.
     pub fn new(observer: &'a dyn Observer, id: Option<Id>, step: Step, total: Option<u64>, estimated: bool) -> Self {
-        let mut news = News { observer, id, step, total, estimated, last: None };
+        let mut news = News {
+            observer,
+            id,
+            step,
+            total,
+            estimated,
+            last: None,
+        };
         news.tell(0);
         news
     }
@@ -71,6 +90,12 @@ impl<'a> News<'a> {
             return;
         }
         self.last = Some(Instant::now());
-        self.observer.progress(&Progress { id: self.id, step: self.step, done, total: self.total, estimated: self.estimated });
+        self.observer.progress(&Progress {
+            id: self.id,
+            step: self.step,
+            done,
+            total: self.total,
+            estimated: self.estimated,
+        });
     }
 }

@@ -35,7 +35,15 @@ pub fn sweep(engine: &Engine, cancel: &Cancel) -> Result<Swept> {
     for dead in engine.catalogue.dead_restores()? {
         if engine.catalogue.interrupt_restore(&dead.id, (engine.now)())? {
             let error = Error::new(Code::Interrupted, "restore_interrupted").with("restore", dead.id.to_string());
-            engine.record("restore.run", Subject { kind: "restore", id: Some(&dead.id), name: &dead.target }, Some(&error))?;
+            engine.record(
+                "restore.run",
+                Subject {
+                    kind: "restore",
+                    id: Some(&dead.id),
+                    name: &dead.target,
+                },
+                Some(&error),
+            )?;
         }
     }
     for dead in engine.catalogue.dead_runs()? {
@@ -73,14 +81,20 @@ fn interrupt(engine: &Engine, run: &Backup) -> Result<Option<Backup>> {
         return Ok(None);
     }
     let backup = engine.catalogue.backup(&run.id.to_string())?;
-    let subject = Subject { kind: "backup", id: Some(&run.id), name: run.code.as_str() };
+    let subject = Subject {
+        kind: "backup",
+        id: Some(&run.id),
+        name: run.code.as_str(),
+    };
     engine.record("backup.run", subject, backup.error.as_ref())?;
     Ok(Some(backup))
 }
 
 /// Takes a dead run on as `verified` if, at one destination at least, its manifest lies beside an artifact that reads to its end.
 fn adopt(engine: &Engine, dead: &DeadRun, lease: &Lease, cancel: &Cancel, left: &mut Vec<Error>) -> Result<Option<Backup>> {
-    let Some((manifest, whole)) = whole(engine, dead, cancel, left)? else { return Ok(None) };
+    let Some((manifest, whole)) = whole(engine, dead, cancel, left)? else {
+        return Ok(None);
+    };
     let mut backup = manifest.backup.clone();
     // What is at the other destinations is not known to be whole: it stays on record as unfinished, and is cleaned.
     backup.copies.retain(|c| whole.contains(&c.destination_id));
@@ -94,8 +108,14 @@ fn adopt(engine: &Engine, dead: &DeadRun, lease: &Lease, cancel: &Cancel, left: 
     }
     let manifest = Manifest { backup, ..manifest };
     let text = serde_json::to_string(&manifest).map_err(|e| Error::internal("write a manifest", e))?;
-    let adopted = engine.catalogue.finish_run(&manifest.backup, Some(&text), &manifest.table_counts, lease)?;
-    let subject = Subject { kind: "backup", id: Some(&adopted.id), name: adopted.code.as_str() };
+    let adopted = engine
+        .catalogue
+        .finish_run(&manifest.backup, Some(&text), &manifest.table_counts, lease)?;
+    let subject = Subject {
+        kind: "backup",
+        id: Some(&adopted.id),
+        name: adopted.code.as_str(),
+    };
     engine.record("backup.adopt", subject, None)?;
     Ok(Some(adopted))
 }
@@ -105,7 +125,10 @@ fn whole(engine: &Engine, dead: &DeadRun, cancel: &Cancel, left: &mut Vec<Error>
     let mut found: Option<(Manifest, Vec<Id>)> = None;
     for copy in &dead.copies {
         match whole_at(engine, &dead.backup, copy, cancel) {
-            Ok(Some(manifest)) => found.get_or_insert_with(|| (manifest, Vec::new())).1.push(copy.destination_id),
+            Ok(Some(manifest)) => found
+                .get_or_insert_with(|| (manifest, Vec::new()))
+                .1
+                .push(copy.destination_id),
             Ok(None) => {}
             Err(error) if matches!(error.code(), Code::Cancelled | Code::Interrupted) => return Err(error),
             Err(error) => left.push(error),
@@ -121,14 +144,25 @@ fn whole_at(engine: &Engine, run: &Backup, known: &KnownCopy, cancel: &Cancel) -
         return Ok(None);
     }
     let manifest = manifest_beside(place.storage.as_ref(), &known.key)?;
-    let copy = manifest.backup.copies.iter().find(|c| c.destination_id == known.destination_id).cloned();
-    let (Some(copy), true) = (copy, manifest.backup.id == run.id) else { return Ok(None) };
+    let copy = manifest
+        .backup
+        .copies
+        .iter()
+        .find(|c| c.destination_id == known.destination_id)
+        .cloned();
+    let (Some(copy), true) = (copy, manifest.backup.id == run.id) else {
+        return Ok(None);
+    };
     check_copy(engine, &manifest.backup, Some(&manifest), &copy, &Silent, cancel)?;
     Ok(Some(manifest))
 }
 
 fn open(engine: &Engine, known: &KnownCopy, cancel: &Cancel) -> Result<Place> {
-    place::open(engine, &engine.catalogue.known_destination(&known.destination_id.to_string())?, cancel)
+    place::open(
+        engine,
+        &engine.catalogue.known_destination(&known.destination_id.to_string())?,
+        cancel,
+    )
 }
 
 /// A folder that was never made holds nothing of ours: no reason to keep anything on record.
@@ -157,10 +191,14 @@ pub fn clean_leftovers(engine: &Engine, only: Option<&Id>, cancel: &Cancel) -> R
             storage.remove(&manifest_key(&leftover.key)).map(drop)
         });
         match outcome {
-            Ok(()) => engine.catalogue.drop_copy(&leftover.backup_id, &leftover.destination_id, None)?,
+            Ok(()) => engine
+                .catalogue
+                .drop_copy(&leftover.backup_id, &leftover.destination_id, None)?,
             // Never used: the folder was not made yet.
             Err(error) if error.code() == Code::DestUnreachable && known.identity.is_none() => {
-                engine.catalogue.drop_copy(&leftover.backup_id, &leftover.destination_id, None)?;
+                engine
+                    .catalogue
+                    .drop_copy(&leftover.backup_id, &leftover.destination_id, None)?;
             }
             Err(error) => left.push(error),
         }

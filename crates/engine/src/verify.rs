@@ -7,10 +7,10 @@ use coffre_model::progress::{Observer, Step};
 use coffre_model::{Cancel, Code, Error, Id, Result};
 use serde::Serialize;
 
+use crate::catalogue::CopyResult;
 use crate::check::{Expected, not_found, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
-use crate::catalogue::CopyResult;
 use crate::lease::{Lease, Resource};
 use crate::place;
 use crate::stream::{News, read_small};
@@ -51,8 +51,12 @@ pub fn verify(
         .collect();
     if copies.is_empty() {
         return Err(match only {
-            Some(name) => Error::new(Code::NotFound, "copy_unknown").with("destination", name).with("backup", backup.code.as_str()),
-            None => Error::new(Code::Refused, "nothing_to_verify").with("backup", backup.code.as_str()).with("state", backup.state.as_str()),
+            Some(name) => Error::new(Code::NotFound, "copy_unknown")
+                .with("destination", name)
+                .with("backup", backup.code.as_str()),
+            None => Error::new(Code::Refused, "nothing_to_verify")
+                .with("backup", backup.code.as_str())
+                .with("state", backup.state.as_str()),
         });
     }
     let manifest = engine.manifest(&backup.id)?;
@@ -73,23 +77,50 @@ pub fn verify(
         if let Some(state) = state {
             record(engine, &backup, copy, state, error.clone(), &lease)?;
         }
-        let subject = Subject { kind: "backup", id: Some(&backup.id), name: backup.code.as_str() };
+        let subject = Subject {
+            kind: "backup",
+            id: Some(&backup.id),
+            name: backup.code.as_str(),
+        };
         engine.record("backup.verify", subject, error.as_ref())?;
-        checks.push(Check { copy: copy.destination.clone(), level: "structure", ok: error.is_none(), error });
+        checks.push(Check {
+            copy: copy.destination.clone(),
+            level: "structure",
+            ok: error.is_none(),
+            error,
+        });
     }
     Ok((engine.catalogue.backup(&backup.id.to_string())?, checks))
 }
 
 /// The lease of everything that reads or removes one backup's copies.
 pub fn lock(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Lease> {
-    Lease::acquire(&engine.catalogue, &Resource::Backup(backup.id), &Id::new(), engine.lease()?, cancel)
-        .map_err(|e| e.with("backup", backup.code.as_str()))
+    Lease::acquire(
+        &engine.catalogue,
+        &Resource::Backup(backup.id),
+        &Id::new(),
+        engine.lease()?,
+        cancel,
+    )
+    .map_err(|e| e.with("backup", backup.code.as_str()))
 }
 
 /// Writes down what a reading found of one copy.
-pub fn record(engine: &Engine, backup: &Backup, copy: &Copy, state: CopyState, error: Option<Error>, lease: &Lease) -> Result<()> {
+pub fn record(
+    engine: &Engine,
+    backup: &Backup,
+    copy: &Copy,
+    state: CopyState,
+    error: Option<Error>,
+    lease: &Lease,
+) -> Result<()> {
     let verified_at = (state == CopyState::Verified).then(|| (engine.now)());
-    let result = CopyResult { destination_id: copy.destination_id, state, verified_at, error };
+    let result = CopyResult {
+        destination_id: copy.destination_id,
+        state,
+        verified_at,
+        error,
+    };
     engine.catalogue.record_verification(&backup.id, &[result], lease).map(drop)
 }
 
@@ -121,7 +152,9 @@ pub fn check_copy(
     }
     let beside = manifest_beside(storage, &copy.key)?;
     if beside.backup.id != backup.id || beside.backup.sha256 != backup.sha256 {
-        return Err(Error::new(Code::VerifyMismatch, "manifest_other").with("key", manifest_key(&copy.key)).with("place", storage.place()));
+        return Err(Error::new(Code::VerifyMismatch, "manifest_other")
+            .with("key", manifest_key(&copy.key))
+            .with("place", storage.place()));
     }
     let manifest = manifest.unwrap_or(&beside);
     let decryption = decrypt::for_backup(engine, backup, Some(manifest))?;
@@ -157,7 +190,9 @@ pub fn expected<'a>(
 pub fn manifest_beside(storage: &dyn coffre_model::storage::Storage, artifact: &str) -> Result<Manifest> {
     let key = manifest_key(artifact);
     let bytes = read_small(storage, &key)?.ok_or_else(|| {
-        Error::new(Code::VerifyMismatch, "manifest_missing").with("key", key.as_str()).with("place", storage.place())
+        Error::new(Code::VerifyMismatch, "manifest_missing")
+            .with("key", key.as_str())
+            .with("place", storage.place())
     })?;
     serde_json::from_slice(&bytes).map_err(|e| {
         Error::new(Code::VerifyMismatch, "manifest_unreadable")

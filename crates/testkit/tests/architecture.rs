@@ -390,11 +390,14 @@ fn used_keys() -> BTreeMap<String, String> {
                 );
             }
         }
-        let is_key = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let is_key = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_lowercase())
+                && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
         used.extend(
             found
                 .into_iter()
-                .filter(|text| !text.is_empty() && is_key(text))
+                .filter(|text| is_key(text))
                 .map(|key| (key.to_owned(), name.clone())),
         );
     }
@@ -467,68 +470,96 @@ fn placeholders(text: &str) -> BTreeSet<&str> {
     found
 }
 
+/// Panics with everything that was found, a line each.
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
 #[test]
 fn both_languages_say_the_same_things() {
     let (english, french) = (all_texts("en"), all_texts("fr"));
-    let only = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| -> Vec<String> {
-        a.keys().filter(|key| !b.contains_key(*key)).cloned().collect()
-    };
-    assert_eq!(only(&english, &french), Vec::<String>::new(), "these exist in English alone");
-    assert_eq!(only(&french, &english), Vec::<String>::new(), "these exist in French alone");
-    for (key, text) in &english {
-        assert_eq!(placeholders(text), placeholders(&french[key]), "{key}: the facts differ");
-        assert!(!text.trim().is_empty() && !french[key].trim().is_empty(), "{key} is empty");
+    let mut wrong = Vec::new();
+    for key in english.keys().chain(french.keys()) {
+        match (english.get(key), french.get(key)) {
+            (Some(english), Some(french)) => {
+                if placeholders(english) != placeholders(french) {
+                    wrong.push(format!("{key}: the facts differ: {english:?}, {french:?}"));
+                }
+                // Empty in both is meant (a column without a head), in one it is forgotten.
+                if english.trim().is_empty() != french.trim().is_empty() {
+                    wrong.push(format!("{key} is empty in one of them"));
+                }
+            }
+            (english, _) => wrong.push(format!(
+                "{key} exists in {} alone",
+                if english.is_some() { "English" } else { "French" }
+            )),
+        }
     }
+    wrong.dedup();
+    assert_none("the catalogues of words differ", &wrong);
 }
 
 #[test]
 fn french_is_set_as_french() {
+    let mut wrong = Vec::new();
     for (key, text) in all_texts("fr") {
         let characters: Vec<char> = text.chars().collect();
-        for (at, c) in characters.iter().enumerate() {
-            if at > 0 && [';', ':', '?', '!', '»'].contains(c) {
-                let before = characters[at - 1];
-                assert!(
-                    ![' ', '\u{a0}'].contains(&before),
-                    "{key}: a narrow no-break space (U+202F) belongs before {c:?} in {text:?}"
-                );
+        for pair in characters.windows(2) {
+            let breakable = pair[0] == ' ' && [';', ':', '?', '!', '»'].contains(&pair[1]) || pair[0] == '«' && pair[1] == ' ';
+            let wide = pair[0] == '\u{a0}' && [';', ':', '?', '!'].contains(&pair[1]);
+            let apostrophe = pair[0].is_alphabetic() && pair[1] == '\'';
+            if breakable || wide {
+                wrong.push(format!(
+                    "{key}: a narrow no-break space (U+202F) belongs between {:?} in {text:?}",
+                    pair.iter().collect::<String>()
+                ));
+            }
+            if apostrophe {
+                wrong.push(format!("{key}: ’ belongs behind {:?} in {text:?}", pair[0]));
             }
         }
     }
+    assert_none("French is not set as French", &wrong);
 }
 
 #[test]
 fn every_error_has_words() {
-    for language in ["en", "fr"] {
-        let words = words(language);
-        for (key, place) in used_keys() {
-            for part in ["message", "hint"] {
-                let there = words["errors"][&key][part].is_string();
-                assert!(there, "{language}.json has no errors.{key}.{part} (used in {place})");
+    let languages = [("en", words("en")), ("fr", words("fr"))];
+    let mut missing = Vec::new();
+    for (key, place) in used_keys() {
+        for part in ["message", "hint"] {
+            for (language, words) in &languages {
+                if !words["errors"][&key][part].is_string() {
+                    missing.push(format!("errors.{key}.{part} in {language}.json (used in {place})"));
+                }
             }
         }
     }
+    assert_none("words are missing", &missing);
 }
 
 /// A fact in a text that no code ever gives would be shown to a person as `{fact}`.
 #[test]
 fn facts_in_error_texts_are_given_by_code() {
     let code: String = sources().iter().map(|(_, text)| code_of(text)).collect();
+    let mut wrong = Vec::new();
     for (key, text) in all_texts("en").iter().filter(|(key, _)| key.starts_with("errors.")) {
         for fact in placeholders(text) {
-            assert!(code.contains(&format!("\"{fact}\"")), "{key}: nobody gives {{{fact}}}");
+            if !code.contains(&format!("\"{fact}\"")) {
+                wrong.push(format!("{key}: {{{fact}}}"));
+            }
         }
     }
+    assert_none("nobody gives these facts", &wrong);
 }
 
 #[test]
 fn no_words_without_an_error() {
     let code: String = sources().iter().map(|(_, text)| code_of(text)).collect();
     let words = words("en");
-    for key in words["errors"].as_object().unwrap().keys() {
-        assert!(
-            code.contains(&format!("\"{key}\"")) || key == "internal",
-            "nobody says errors.{key}"
-        );
-    }
+    let keys = words["errors"].as_object().unwrap().keys();
+    let unused = |key: &&String| !code.contains(&format!("\"{key}\"")) && *key != "internal";
+    let unused: Vec<String> = keys.filter(unused).cloned().collect();
+    assert_none("nobody says these errors", &unused);
 }

@@ -28,7 +28,14 @@ pub(super) fn make(coffre: &Coffre, given: &args::Backup, out: &Out, cancel: &Ca
         (None, None) => return Err(Error::new(Code::Usage, "backup_of_what")),
     };
     let bar = Bar::new(out.words, out.quiet || out.json);
-    let made = coffre.back_up(by, Trigger::Manual, given.note.as_deref().unwrap_or_default(), given.pin, &bar, cancel);
+    let made = coffre.back_up(
+        by,
+        Trigger::Manual,
+        given.note.as_deref().unwrap_or_default(),
+        given.pin,
+        &bar,
+        cancel,
+    );
     bar.clear();
     match made {
         Ok(backup) => {
@@ -41,7 +48,11 @@ pub(super) fn make(coffre: &Coffre, given: &args::Backup, out: &Out, cancel: &Ca
                 None => out.document(&[("backup", &backup)]),
             }
         }
-        Err(error) => match error.detail("backup").filter(|_| error.code() != Code::Busy).map(|id| coffre.backup(&id, None)) {
+        Err(error) => match error
+            .detail("backup")
+            .filter(|_| error.code() != Code::Busy)
+            .map(|id| coffre.backup(&id, None))
+        {
             Some(Ok(backup)) => out.failed(&[("backup", &backup)], error),
             _ => Err(error),
         },
@@ -51,7 +62,10 @@ pub(super) fn make(coffre: &Coffre, given: &args::Backup, out: &Out, cancel: &Ca
 /// The answer first: verified, when, how many copies; then what it holds.
 fn done(backup: &Backup, out: &Out) {
     let verified = backup.copies.iter().filter(|c| c.verified_at.is_some()).count();
-    let line = out.words.say("cli.backup_done", &[("backup", json!(backup.code)), ("copies_count", json!(verified))]);
+    let line = out.words.say(
+        "cli.backup_done",
+        &[("backup", json!(backup.code)), ("copies_count", json!(verified))],
+    );
     out.line(&out.proved(&format!("✓ {}", plain(&line))));
     out.say(
         "cli.backup_holds",
@@ -64,7 +78,12 @@ fn done(backup: &Backup, out: &Out) {
         ],
     );
     for copy in &backup.copies {
-        out.line(&format!("  {}  {}  {}", out.copy_state(copy.state), plain(&copy.destination), copy.key));
+        out.line(&format!(
+            "  {}  {}  {}",
+            out.copy_state(copy.state),
+            plain(&copy.destination),
+            copy.key
+        ));
     }
     if backup.flags.iter().any(|f| f == "shrunk") {
         out.say_aside("cli.shrunk", &[("source", json!(backup.source))]);
@@ -98,7 +117,12 @@ pub(super) fn list(coffre: &Coffre, given: &args::List, out: &Out) -> Result<()>
             ]
         };
         let rows = page.backups.iter().map(row).collect();
-        out.table(&["state", "backup", "source", "started", "type", ">size", ">stored", ">rows", "remark"], rows);
+        out.table(
+            &[
+                "state", "backup", "source", "started", "type", ">size", ">stored", ">rows", "remark",
+            ],
+            rows,
+        );
         out.say(
             "cli.list_stats",
             &[
@@ -147,7 +171,10 @@ fn show_backup(backup: &Backup, manifest: Option<&Manifest>, out: &Out) {
     let dash = || "–".to_owned();
     let size = |bytes: Option<u64>| bytes.map_or_else(dash, |b| words.size(b));
     out.line(&out.bold(&format!("{}  {}", out.state(backup.state), backup.code)));
-    let tool = backup.tool.as_ref().map(|t| format!("{} {} {}", t.name, t.version, t.path.as_deref().unwrap_or_default()));
+    let tool = backup
+        .tool
+        .as_ref()
+        .map(|t| format!("{} {} {}", t.name, t.version, t.path.as_deref().unwrap_or_default()));
     facts(
         out,
         vec![
@@ -163,7 +190,10 @@ fn show_backup(backup: &Backup, manifest: Option<&Manifest>, out: &Out) {
             ("tool", tool.unwrap_or_else(dash)),
             ("server", backup.server_version.clone().unwrap_or_else(dash)),
             ("sha256", backup.sha256.clone().unwrap_or_else(dash)),
-            ("note", Some(backup.note.clone()).filter(|n| !n.is_empty()).unwrap_or_else(dash)),
+            (
+                "note",
+                Some(backup.note.clone()).filter(|n| !n.is_empty()).unwrap_or_else(dash),
+            ),
         ],
     );
     if let Some(error) = &backup.error {
@@ -177,22 +207,39 @@ fn show_backup(backup: &Backup, manifest: Option<&Manifest>, out: &Out) {
     }
     for copy in &backup.copies {
         out.line("");
-        out.line(&format!("{}  {}  {}", out.copy_state(copy.state), plain(&copy.destination), copy.key));
+        out.line(&format!(
+            "{}  {}  {}",
+            out.copy_state(copy.state),
+            plain(&copy.destination),
+            copy.key
+        ));
         if let Some(error) = &copy.error {
             out.line(&format!("  {}", plain(&words.error(error).0)));
         }
     }
     if let Some(manifest) = manifest {
         out.line("");
-        let rows = manifest.table_counts.iter().map(|c| vec![c.table.clone(), words.number(c.rows)]).collect();
+        let rows = manifest
+            .table_counts
+            .iter()
+            .map(|c| vec![c.table.clone(), words.number(c.rows)])
+            .collect();
         out.table(&["table", ">rows"], rows);
         out.line("");
-        let missing: Vec<String> = manifest.scope.not_included.iter().map(|w| words.text(&format!("scope.{w}"))).collect();
+        let missing: Vec<String> = manifest
+            .scope
+            .not_included
+            .iter()
+            .map(|w| words.text(&format!("scope.{w}")))
+            .collect();
         if !missing.is_empty() {
             out.say("cli.not_included", &[("what", json!(missing.join(", ")))]);
         }
         out.say("cli.recovery_head", &[]);
-        manifest.recovery.iter().for_each(|line| out.line(&format!("  {}", plain(line))));
+        manifest
+            .recovery
+            .iter()
+            .for_each(|line| out.line(&format!("  {}", plain(line))));
     }
 }
 
@@ -219,7 +266,10 @@ pub(super) fn delete(coffre: &Coffre, given: &args::Delete, out: &Out, cancel: &
         return Err(Error::new(Code::Refused, "not_confirmed").with("backup", backup.code.as_str()));
     }
     let backup = coffre.delete(&backup, cancel)?;
-    out.say("cli.deleted", &[("backup", json!(backup.code)), ("source", json!(backup.source))]);
+    out.say(
+        "cli.deleted",
+        &[("backup", json!(backup.code)), ("source", json!(backup.source))],
+    );
     out.document(&[("backup", &backup)])
 }
 
@@ -230,18 +280,28 @@ fn confirmed(backup: &Backup, out: &Out) -> Result<bool> {
     }
     let question = out.words.say(
         "cli.delete_question",
-        &[("backup", json!(backup.code)), ("source", json!(backup.source)), ("stored_bytes", json!(backup.stored_bytes))],
+        &[
+            ("backup", json!(backup.code)),
+            ("source", json!(backup.source)),
+            ("stored_bytes", json!(backup.stored_bytes)),
+        ],
     );
     drop(write!(std::io::stderr().lock(), "{} ", plain(&question)));
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|e| Error::internal("read an answer", e))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| Error::internal("read an answer", e))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes" | "o" | "oui"))
 }
 
 pub(super) fn pin(coffre: &Coffre, given: &args::One, pinned: bool, out: &Out) -> Result<()> {
     let backup = coffre.backup(&given.one, given.source.as_deref())?;
     let backup = coffre.pin(&backup, pinned)?;
-    out.say(if pinned { "cli.pinned_now" } else { "cli.unpinned_now" }, &[("backup", json!(backup.code))]);
+    out.say(
+        if pinned { "cli.pinned_now" } else { "cli.unpinned_now" },
+        &[("backup", json!(backup.code))],
+    );
     out.document(&[("backup", &backup)])
 }
 

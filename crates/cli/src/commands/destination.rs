@@ -10,18 +10,33 @@ use crate::output::Out;
 
 pub(super) fn run(coffre: &Coffre, command: &args::Destination, out: &Out, cancel: &Cancel) -> Result<()> {
     match command {
-        args::Destination::Add { address, name, secret_stdin } => {
+        args::Destination::Add {
+            address,
+            name,
+            secret_stdin,
+        } => {
             let secret = secret_stdin.then(read_secret).transpose()?;
             let destination = coffre.add_destination(address, name, secret)?;
-            out.say("cli.destination_added", &[("name", json!(destination.name)), ("address", json!(destination.address))]);
+            out.say(
+                "cli.destination_added",
+                &[("name", json!(destination.name)), ("address", json!(destination.address))],
+            );
             out.document(&[("destination", &destination)])
         }
         args::Destination::Test(one) => {
             let destination = coffre.destination(&one.one)?;
             let test = coffre.test_destination(&destination, cancel)?;
             out.say(
-                if test.exists { "cli.destination_tested" } else { "cli.destination_new" },
-                &[("name", json!(destination.name)), ("place", json!(test.place)), ("free_bytes", json!(test.free_bytes))],
+                if test.exists {
+                    "cli.destination_tested"
+                } else {
+                    "cli.destination_new"
+                },
+                &[
+                    ("name", json!(destination.name)),
+                    ("place", json!(test.place)),
+                    ("free_bytes", json!(test.free_bytes)),
+                ],
             );
             out.document(&[("destination", &destination), ("ok", &true), ("test", &test)])
         }
@@ -30,7 +45,10 @@ pub(super) fn run(coffre: &Coffre, command: &args::Destination, out: &Out, cance
             if destinations.is_empty() {
                 out.say("cli.destination_none", &[]);
             } else {
-                out.table(&["name", "address"], destinations.iter().map(|d| vec![d.name.clone(), d.address.clone()]).collect());
+                out.table(
+                    &["name", "address"],
+                    destinations.iter().map(|d| vec![d.name.clone(), d.address.clone()]).collect(),
+                );
             }
             out.document(&[("destinations", &destinations)])
         }

@@ -13,8 +13,17 @@ pub(super) fn recovery_sheet(coffre: &Coffre, given: &args::RecoverySheet, out: 
         Some(reference) => Some(coffre.backup(reference, given.source.as_deref())?),
         None => None,
     };
-    let sheet = coffre.recovery_sheet(&given.to, backup.as_ref(), given.source.as_deref(), given.include_keys, &out.words)?;
-    out.say("cli.sheet_written", &[("path", json!(sheet.path)), ("backups_count", json!(sheet.backups))]);
+    let sheet = coffre.recovery_sheet(
+        &given.to,
+        backup.as_ref(),
+        given.source.as_deref(),
+        given.include_keys,
+        &out.words,
+    )?;
+    out.say(
+        "cli.sheet_written",
+        &[("path", json!(sheet.path)), ("backups_count", json!(sheet.backups))],
+    );
     if given.include_keys {
         out.say_aside("cli.sheet_has_keys", &[]);
     }
@@ -33,7 +42,13 @@ pub(super) fn journal(coffre: &Coffre, given: &args::Journal, out: &Out) -> Resu
                 Some(error) => format!("✗ {}", out.words.error(error).0),
                 None => out.words.text("cli.ok"),
             };
-            vec![out.words.moment(e.at), by, out.words.text(&format!("journal.{}", e.action.replace('.', "_"))), e.subject.clone(), result]
+            vec![
+                out.words.moment(e.at),
+                by,
+                out.words.text(&format!("journal.{}", e.action.replace('.', "_"))),
+                e.subject.clone(),
+                result,
+            ]
         };
         out.table(&["when", "by", "what", "about", "result"], entries.iter().map(row).collect());
     }
@@ -46,7 +61,13 @@ pub(super) fn settings(coffre: &Coffre, command: &args::Settings, out: &Out) -> 
             let settings = coffre.settings()?;
             let rows = settings
                 .iter()
-                .map(|s| vec![s.key.to_owned(), s.value.clone(), out.words.text(&format!("origin.{}", s.origin))])
+                .map(|s| {
+                    vec![
+                        s.key.to_owned(),
+                        s.value.clone(),
+                        out.words.text(&format!("origin.{}", s.origin)),
+                    ]
+                })
                 .collect();
             out.table(&["setting", "value", "origin"], rows);
             out.document(&[("settings", &settings)])
@@ -58,7 +79,10 @@ pub(super) fn settings(coffre: &Coffre, command: &args::Settings, out: &Out) -> 
         }
         args::Settings::Set { key, value } => {
             let setting = coffre.set_setting(key, value)?;
-            out.say("cli.setting_set", &[("key", json!(setting.key)), ("value", json!(setting.value))]);
+            out.say(
+                "cli.setting_set",
+                &[("key", json!(setting.key)), ("value", json!(setting.value))],
+            );
             out.document(&[("setting", &setting)])
         }
     }

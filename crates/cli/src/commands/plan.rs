@@ -13,10 +13,18 @@ use crate::output::Out;
 
 pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()> {
     match command {
-        args::Plan::Add { name, source, to, options } => {
+        args::Plan::Add {
+            name,
+            source,
+            to,
+            options,
+        } => {
             let source = coffre.source(source)?;
             let plan = coffre.add_plan(name, &source, change(coffre, options, to, false)?)?;
-            out.say("cli.plan_added", &[("name", json!(plan.name)), ("source", json!(plan.source))]);
+            out.say(
+                "cli.plan_added",
+                &[("name", json!(plan.name)), ("source", json!(plan.source))],
+            );
             no_schedule(&plan, out);
             out.document(&[("plan", &plan)])
         }
@@ -30,12 +38,16 @@ pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()
                         p.name.clone(),
                         p.source.clone(),
                         p.destinations.join(", "),
-                        p.every.map_or_else(|| "–".to_owned(), |e| out.words.text(&format!("type.{e}"))),
+                        p.every
+                            .map_or_else(|| "–".to_owned(), |e| out.words.text(&format!("type.{e}"))),
                         p.compression.to_string(),
                         p.encryption.clone().unwrap_or_else(|| "–".to_owned()),
                     ]
                 };
-                out.table(&["name", "source", "to", "every", "compression", "encryption"], plans.iter().map(row).collect());
+                out.table(
+                    &["name", "source", "to", "every", "compression", "encryption"],
+                    plans.iter().map(row).collect(),
+                );
             }
             out.document(&[("plans", &plans)])
         }
@@ -44,9 +56,18 @@ pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()
             show(&plan, out);
             out.document(&[("plan", &plan)])
         }
-        args::Plan::Edit { one, name, to, no_encrypt, options } => {
+        args::Plan::Edit {
+            one,
+            name,
+            to,
+            no_encrypt,
+            options,
+        } => {
             let plan = coffre.plan(one)?;
-            let edit = PlanChange { name: name.clone(), ..change(coffre, options, to, *no_encrypt)? };
+            let edit = PlanChange {
+                name: name.clone(),
+                ..change(coffre, options, to, *no_encrypt)?
+            };
             let plan = coffre.edit_plan(&plan, edit)?;
             show(&plan, out);
             no_schedule(&plan, out);
@@ -99,9 +120,11 @@ fn show(plan: &Plan, out: &Out) {
 }
 
 fn change(coffre: &Coffre, given: &PlanOptions, to: &[String], no_encrypt: bool) -> Result<PlanChange> {
-    for (flag, used) in
-        [("--cron", given.cron.is_some()), ("--time-zone", given.time_zone.is_some()), ("--full-every", given.full_every.is_some())]
-    {
+    for (flag, used) in [
+        ("--cron", given.cron.is_some()),
+        ("--time-zone", given.time_zone.is_some()),
+        ("--full-every", given.full_every.is_some()),
+    ] {
         if used {
             return Err(Error::new(Code::Refused, "not_yet").with("what", flag));
         }

@@ -44,7 +44,11 @@ pub(super) fn run(coffre: &Coffre, given: &args::Restore, out: &Out, cancel: &Ca
             show(&restore, out);
             out.document(&[("restore", &restore)])
         }
-        Err(error) => match error.detail("restore").and_then(|id| id.parse::<Id>().ok()).map(|id| coffre.restore_row(&id)) {
+        Err(error) => match error
+            .detail("restore")
+            .and_then(|id| id.parse::<Id>().ok())
+            .map(|id| coffre.restore_row(&id))
+        {
             Some(Ok(restore)) => out.failed(&[("restore", &restore)], error),
             _ => Err(error),
         },
@@ -63,16 +67,25 @@ pub(super) fn show(restore: &Restore, out: &Out) {
         };
         vec![c.table.clone(), number(c.backup), number(c.after), mark.to_owned()]
     };
-    out.table(&["table", ">in_backup", ">restored", "same"], restore.counts.iter().map(row).collect());
+    out.table(
+        &["table", ">in_backup", ">restored", "same"],
+        restore.counts.iter().map(row).collect(),
+    );
     let rows: u64 = restore.counts.iter().filter_map(|c| c.after.or(c.backup)).sum();
-    let facts = [("target", json!(restore.target)), ("tables", json!(restore.counts.len())), ("rows", json!(rows))];
+    let facts = [
+        ("target", json!(restore.target)),
+        ("tables", json!(restore.counts.len())),
+        ("rows", json!(rows)),
+    ];
     if planned {
         out.say("cli.restore_planned", &facts);
     } else {
         let line = out.words.say("cli.restore_done", &facts);
         out.line(&out.proved(&format!("✓ {}", plain(&line))));
     }
-    let seconds = restore.ended_at.map(|end| (end - restore.started_at).num_milliseconds().max(0));
+    let seconds = restore
+        .ended_at
+        .map(|end| (end - restore.started_at).num_milliseconds().max(0));
     if let (false, Some(ms)) = (planned, seconds) {
         out.say("cli.restore_time", &[("duration_ms", json!(ms))]);
     }

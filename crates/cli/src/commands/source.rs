@@ -13,10 +13,18 @@ use crate::output::Out;
 
 pub(super) fn run(coffre: &Coffre, command: &args::Source, out: &Out, cancel: &Cancel) -> Result<()> {
     match command {
-        args::Source::Add { address, name, password, options: given } => {
+        args::Source::Add {
+            address,
+            name,
+            password,
+            options: given,
+        } => {
             let options = options(given, SourceOptions::default())?;
             let source = coffre.add_source(address, name, options, read_password(password)?)?;
-            out.say("cli.source_added", &[("name", json!(source.name)), ("address", json!(source.address))]);
+            out.say(
+                "cli.source_added",
+                &[("name", json!(source.name)), ("address", json!(source.address))],
+            );
             out.document(&[("source", &source)])
         }
         args::Source::Test(one) => {
@@ -51,7 +59,13 @@ pub(super) fn run(coffre: &Coffre, command: &args::Source, out: &Out, cancel: &C
             show(&source, out);
             out.document(&[("source", &source)])
         }
-        args::Source::Edit { one, name, address, password, options: given } => {
+        args::Source::Edit {
+            one,
+            name,
+            address,
+            password,
+            options: given,
+        } => {
             let source = coffre.source(one)?;
             let change = Change {
                 name: name.clone(),
@@ -139,7 +153,10 @@ pub(super) fn tls(word: Option<&str>) -> Option<Tls> {
 /// A folder as an absolute path: what is stored must mean the same from everywhere.
 pub(super) fn absolute(path: String) -> Result<String> {
     let absolute = std::path::absolute(&path).map_err(|_| crate::localise::wrong("--tool-path", &path))?;
-    absolute.into_os_string().into_string().map_err(|_| crate::localise::wrong("--tool-path", &path))
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|_| crate::localise::wrong("--tool-path", &path))
 }
 
 /// The password from standard input (without the line break that ends it) or from a variable.

@@ -11,7 +11,9 @@ use crate::progress::Bar;
 
 pub(super) fn run(coffre: &Coffre, given: &args::Verify, out: &Out, cancel: &Cancel) -> Result<()> {
     let bar = Bar::new(out.words, out.quiet || out.json);
-    let Some(reference) = &given.backup else { return all(coffre, given, out, cancel, &bar) };
+    let Some(reference) = &given.backup else {
+        return all(coffre, given, out, cancel, &bar);
+    };
     let backup = coffre.backup(reference, given.source.as_deref())?;
     let verified = coffre.verify(&backup, given.copy.as_deref(), &bar, cancel);
     bar.clear();
@@ -20,10 +22,16 @@ pub(super) fn run(coffre: &Coffre, given: &args::Verify, out: &Out, cancel: &Can
         let code = backup.code.as_str();
         match &check.error {
             None => {
-                let line = out.words.say("cli.verified", &[("backup", json!(code)), ("copy", json!(check.copy))]);
+                let line = out
+                    .words
+                    .say("cli.verified", &[("backup", json!(code)), ("copy", json!(check.copy))]);
                 out.line(&out.proved(&format!("✓ {}", plain(&line))));
             }
-            Some(error) => out.line(&format!("✗ {code}  {}  {}", plain(&check.copy), plain(&out.words.error(error).0))),
+            Some(error) => out.line(&format!(
+                "✗ {code}  {}  {}",
+                plain(&check.copy),
+                plain(&out.words.error(error).0)
+            )),
         }
     }
     match worst(checks.iter().filter_map(|c| c.error.as_ref())) {
@@ -37,7 +45,12 @@ fn all(coffre: &Coffre, given: &args::Verify, out: &Out, cancel: &Cancel, bar: &
     let mut errors: Vec<Error> = Vec::new();
     let mut whole = 0_u64;
     for backup in coffre.verifiable()? {
-        let here = |name: &str| backup.copies.iter().any(|c| c.destination == name || c.destination_id.to_string() == name);
+        let here = |name: &str| {
+            backup
+                .copies
+                .iter()
+                .any(|c| c.destination == name || c.destination_id.to_string() == name)
+        };
         if given.copy.as_deref().is_some_and(|name| !here(name)) {
             continue;
         }
@@ -63,8 +76,18 @@ fn all(coffre: &Coffre, given: &args::Verify, out: &Out, cancel: &Cancel, bar: &
         results.push(result);
     }
     bar.clear();
-    out.say("cli.verified_all", &[("whole_count", json!(whole)), ("failed_count", json!(results.len() as u64 - whole))]);
-    let document: &[(&str, &dyn Json)] = &[("results", &results), ("verified", &whole), ("failed", &(results.len() as u64 - whole))];
+    out.say(
+        "cli.verified_all",
+        &[
+            ("whole_count", json!(whole)),
+            ("failed_count", json!(results.len() as u64 - whole)),
+        ],
+    );
+    let document: &[(&str, &dyn Json)] = &[
+        ("results", &results),
+        ("verified", &whole),
+        ("failed", &(results.len() as u64 - whole)),
+    ];
     match worst(errors.iter()) {
         None => out.document(document),
         Some(error) => out.failed(document, error),

@@ -58,15 +58,36 @@ fn a_file_is_protected_proved_and_brought_back() {
     assert_eq!(checked["checks"][0]["ok"], true);
 
     let listed = coffre.json(["list", "--source", "shop"]);
-    assert_eq!((listed["total"].as_u64(), listed["stats"]["verified"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(
+        (listed["total"].as_u64(), listed["stats"]["verified"].as_u64()),
+        (Some(1), Some(1))
+    );
 
     let back = coffre.work("back.db");
-    let restored = coffre.json(["restore", "latest", "--source", "shop", "--into", &format!("sqlite://{}", back.display())]);
+    let restored = coffre.json([
+        "restore",
+        "latest",
+        "--source",
+        "shop",
+        "--into",
+        &format!("sqlite://{}", back.display()),
+    ]);
     assert_eq!(restored["restore"]["state"], "done");
     let counts = restored["restore"]["counts"].as_array().unwrap();
-    assert!(counts.iter().any(|c| c["table"] == "customers" && c["after"] == 5000 && c["backup"] == 5000), "{counts:?}");
-    assert_eq!(sqlite(&back, "PRAGMA user_version; PRAGMA application_id; PRAGMA integrity_check;"), "7\n42\nok");
-    assert_eq!(sqlite(&back, "SELECT body FROM notes WHERE notes MATCH 'vault'"), "the vault is open");
+    assert!(
+        counts
+            .iter()
+            .any(|c| c["table"] == "customers" && c["after"] == 5000 && c["backup"] == 5000),
+        "{counts:?}"
+    );
+    assert_eq!(
+        sqlite(&back, "PRAGMA user_version; PRAGMA application_id; PRAGMA integrity_check;"),
+        "7\n42\nok"
+    );
+    assert_eq!(
+        sqlite(&back, "SELECT body FROM notes WHERE notes MATCH 'vault'"),
+        "the vault is open"
+    );
     assert_eq!(sqlite(&back, ".dump"), sqlite(&db, ".dump"));
 
     Invariants::of(&coffre).destination(&disk).assert();
@@ -83,7 +104,13 @@ fn the_recovery_sheet_restores_without_coffre() {
     coffre.ok(["key", "export", "main", "--to", key.to_str().unwrap()]);
     let answer = coffre.json(["backup", "--source", "shop", "--encrypt", "main", "--compression", "gzip:9"]);
     assert_eq!(answer["backup"]["encryption"], "main");
-    let bytes = std::fs::read(coffre.home().join("backups").join(answer["backup"]["copies"][0]["key"].as_str().unwrap())).unwrap();
+    let bytes = std::fs::read(
+        coffre
+            .home()
+            .join("backups")
+            .join(answer["backup"]["copies"][0]["key"].as_str().unwrap()),
+    )
+    .unwrap();
     assert!(bytes.starts_with(b"age-encryption.org/v1"));
 
     let recovery: Vec<String> = coffre.json(["show", "latest", "--source", "shop"])["manifest"]["recovery"]

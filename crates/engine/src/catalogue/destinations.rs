@@ -54,7 +54,11 @@ impl Catalogue {
                 "UPDATE destinations SET identity = ?2 WHERE id = ?1",
                 params![id.to_string(), identity.to_string()],
             )?;
-            if changed == 0 { Err(DESTINATION.absent(&id.to_string())) } else { Ok(()) }
+            if changed == 0 {
+                Err(DESTINATION.absent(&id.to_string()))
+            } else {
+                Ok(())
+            }
         })
     }
 

@@ -56,8 +56,8 @@ pub use backups::{Filter, Page, Stats};
 pub(crate) use fault::Fault;
 pub(crate) use row::time_text;
 pub use row::to_millis;
-pub use states::RowState;
 pub use runs::{DeadRun, Details, KnownCopy, Leftover};
+pub use states::RowState;
 pub use verification::CopyResult;
 
 use crate::home::Home;

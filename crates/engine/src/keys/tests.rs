@@ -45,12 +45,19 @@ fn stock_age_opens_with_an_export_what_was_encrypted_to_its_public_half() {
     encrypt.stdin.take().unwrap().write_all(b"a backup").unwrap();
     assert!(encrypt.wait().unwrap().success());
     let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).current_dir(folder.path()).output().unwrap();
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(run("age", &["-d", "-i", "key.txt", "x.age"]), "a backup");
-    assert_eq!(run("age-keygen", &["-y", "key.txt"]).trim(), key.recipient.as_deref().unwrap());
+    assert_eq!(
+        run("age-keygen", &["-y", "key.txt"]).trim(),
+        key.recipient.as_deref().unwrap()
+    );
 
     // And the other way round: what age-keygen writes is imported.
     run("age-keygen", &["-o", "theirs.txt"]);
@@ -134,7 +141,11 @@ fn one_name_is_one_key() {
         (&key, Some(&secret), import(other.expose()).unwrap()),
         (&key, None, import(other.expose()).unwrap()),
         (&key, Some(&secret), same.clone()),
-        (&passphrase, Some(&text), Imported::Passphrase(Secret::new("another passphrase"))),
+        (
+            &passphrase,
+            Some(&text),
+            Imported::Passphrase(Secret::new("another passphrase")),
+        ),
         (&passphrase, None, again.clone()),
     ] {
         let error = check_same(key, stored, &imported).unwrap_err();
@@ -169,7 +180,13 @@ fn passphrases_that_age_could_not_be_given_are_refused() {
     assert!(passphrase_remark("elevenchars").is_some());
     assert!(passphrase_remark("twelve chars").is_none());
     assert!(passphrase_remark("éééééééééééé").is_none());
-    assert_eq!(from_passphrase("", &Secret::new("long enough text"), now()).err().unwrap().text(), "name_empty");
+    assert_eq!(
+        from_passphrase("", &Secret::new("long enough text"), now())
+            .err()
+            .unwrap()
+            .text(),
+        "name_empty"
+    );
 }
 
 proptest! {

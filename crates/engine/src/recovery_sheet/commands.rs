@@ -80,7 +80,10 @@ pub fn steps(manifest: &Manifest, stock_load: &[String]) -> Vec<Step> {
         Compression::None => {}
     }
     if names.plain != names.artifact {
-        step(StepKind::CheckPlain, check(manifest.backup.raw_sha256.as_deref(), &names.plain));
+        step(
+            StepKind::CheckPlain,
+            check(manifest.backup.raw_sha256.as_deref(), &names.plain),
+        );
     }
     let load = stock_load.iter().map(|line| line.replace(FILE_MARK, &names.plain));
     step(StepKind::Load, load.collect());
@@ -94,7 +97,10 @@ pub fn commands(manifest: &Manifest, stock_load: &[String]) -> Vec<String> {
 
 fn check(sha256: Option<&str>, file: &str) -> Vec<String> {
     let known = sha256.filter(|hash| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
-    known.map(|hash| format!(r#"echo "{hash}  {file}" | sha256sum -c"#)).into_iter().collect()
+    known
+        .map(|hash| format!(r#"echo "{hash}  {file}" | sha256sum -c"#))
+        .into_iter()
+        .collect()
 }
 
 /// The names of the files on the way, each with `./` before it: nothing then is an option or a command.
@@ -116,7 +122,9 @@ impl Names {
             Some(_) => Some(artifact.strip_suffix(".age")?),
             None => None,
         };
-        let plain = decrypted.unwrap_or(artifact).strip_suffix(manifest.backup.compression.extension())?;
+        let plain = decrypted
+            .unwrap_or(artifact)
+            .strip_suffix(manifest.backup.compression.extension())?;
         // A file called ".zst" or "..zst" would leave nothing to call the plain one.
         if plain.trim_start_matches('.').is_empty() {
             return None;

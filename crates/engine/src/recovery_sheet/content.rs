@@ -31,7 +31,12 @@ pub(super) enum Block {
     /// Something that must not be overlooked.
     Warning { title: String, text: String },
     /// A numbered step with what is to be typed.
-    Step { number: usize, title: String, text: String, commands: Vec<String> },
+    Step {
+        number: usize,
+        title: String,
+        text: String,
+        commands: Vec<String>,
+    },
     /// Commands outside of the steps.
     Commands { title: String, commands: Vec<String> },
     /// A secret, to be read by a person.
@@ -133,7 +138,10 @@ impl Writer<'_> {
         let sources: BTreeSet<String> = sheet.entries.iter().map(|entry| visible(&entry.backup.source)).collect();
         let mut facts = vec![
             (self.word("sheet.made_at"), time(sheet.made_at)),
-            (self.word("sheet.made_by"), format!("Coffre {}", visible(&sheet.coffre_version))),
+            (
+                self.word("sheet.made_by"),
+                format!("Coffre {}", visible(&sheet.coffre_version)),
+            ),
         ];
         if !sources.is_empty() {
             facts.push((self.word("sheet.sources"), sources.into_iter().collect::<Vec<_>>().join(", ")));
@@ -154,7 +162,9 @@ impl Writer<'_> {
                 text: self.word("sheet.contents"),
             });
             blocks.push(Block::Table {
-                head: ["sheet.source", "sheet.backup", "sheet.taken", "sheet.state"].map(|key| self.word(key)).to_vec(),
+                head: ["sheet.source", "sheet.backup", "sheet.taken", "sheet.state"]
+                    .map(|key| self.word(key))
+                    .to_vec(),
                 rows: sheet.entries.iter().map(|entry| self.summary_row(&entry.backup)).collect(),
             });
         }
@@ -203,7 +213,9 @@ impl Writer<'_> {
         }
         if hashes {
             let command = ("command", "shasum -a 256 -c".to_owned());
-            blocks.push(Block::Text(self.say("sheet.needs_shasum", &[("stock", "sha256sum -c".to_owned()), command])));
+            blocks.push(Block::Text(
+                self.say("sheet.needs_shasum", &[("stock", "sha256sum -c".to_owned()), command]),
+            ));
         }
     }
 
@@ -225,7 +237,11 @@ impl Writer<'_> {
         }
         blocks.push(Block::Heading {
             level: 2,
-            text: self.word(if known.len() + unknown.len() == 1 { "sheet.key" } else { "sheet.keys" }),
+            text: self.word(if known.len() + unknown.len() == 1 {
+                "sheet.key"
+            } else {
+                "sheet.keys"
+            }),
         });
         if known.iter().all(|key| key.secret.is_none()) {
             blocks.push(Block::Text(self.word("sheet.keys_text")));
@@ -248,13 +264,26 @@ impl Writer<'_> {
             level: 3,
             text: visible(&key.name),
         });
-        let mut facts = vec![(self.word("sheet.key_kind"), self.word(&format!("sheet.key_kind_{}", key.kind)))];
+        let mut facts = vec![(
+            self.word("sheet.key_kind"),
+            self.word(&format!("sheet.key_kind_{}", key.kind)),
+        )];
         if let Some(recipient) = &key.recipient {
             facts.push((self.word("sheet.key_public"), visible(recipient)));
         }
         facts.push((self.word("sheet.key_made"), time(key.created_at)));
-        let opens = self.sheet.entries.iter().filter(|entry| self.key_of(entry).is_some_and(|k| k.key.id == key.id));
-        facts.push((self.word("sheet.key_opens"), opens.map(|entry| entry.backup.code.to_string()).collect::<Vec<_>>().join(", ")));
+        let opens = self
+            .sheet
+            .entries
+            .iter()
+            .filter(|entry| self.key_of(entry).is_some_and(|k| k.key.id == key.id));
+        facts.push((
+            self.word("sheet.key_opens"),
+            opens
+                .map(|entry| entry.backup.code.to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+        ));
         blocks.push(Block::Facts(facts));
         match secret {
             Some(secret) => {
@@ -321,7 +350,11 @@ impl Writer<'_> {
                 title: self.word(&format!("sheet.backup_state.{state}")),
                 text: match &backup.error {
                     Some(error) => self.error(error),
-                    None => self.word(if state == BackupState::Stored { "sheet.stored_text" } else { "sheet.not_verified" }),
+                    None => self.word(if state == BackupState::Stored {
+                        "sheet.stored_text"
+                    } else {
+                        "sheet.not_verified"
+                    }),
                 },
             }),
         }
@@ -331,25 +364,49 @@ impl Writer<'_> {
         let backup = &entry.backup;
         let mut facts = vec![(self.word("sheet.taken"), time(backup.started_at))];
         let mut fact = |key: &str, value: Option<String>| facts.extend(value.map(|value| (self.word(key), value)));
-        fact("sheet.database", entry.manifest.as_ref().map(|manifest| database(manifest, backup)));
-        fact("sheet.tool", backup.tool.as_ref().map(|tool| visible(&format!("{} {}", tool.name, tool.version))));
-        fact("sheet.file", entry.manifest.as_ref().map(|manifest| visible(&manifest.artifact)));
+        fact(
+            "sheet.database",
+            entry.manifest.as_ref().map(|manifest| database(manifest, backup)),
+        );
+        fact(
+            "sheet.tool",
+            backup
+                .tool
+                .as_ref()
+                .map(|tool| visible(&format!("{} {}", tool.name, tool.version))),
+        );
+        fact(
+            "sheet.file",
+            entry.manifest.as_ref().map(|manifest| visible(&manifest.artifact)),
+        );
         fact("sheet.stored_bytes", backup.stored_bytes.map(|bytes| self.bytes(bytes)));
         fact("sheet.raw_bytes", backup.raw_bytes.map(|bytes| self.bytes(bytes)));
         fact("sheet.encryption", backup.encryption.as_ref().map(|name| visible(name)));
         fact("sheet.note", Some(visible(&backup.note)).filter(|note| !note.is_empty()));
         if let Some(manifest) = &entry.manifest {
             let scope = &manifest.scope;
-            let not: Vec<String> = scope.not_included.iter().map(|word| self.word(&format!("scope.{word}"))).collect();
+            let not: Vec<String> = scope
+                .not_included
+                .iter()
+                .map(|word| self.word(&format!("scope.{word}")))
+                .collect();
             fact("sheet.not_included", Some(not.join(", ")).filter(|text| !text.is_empty()));
             let left_out: Vec<String> = scope.excluded_tables.iter().map(|table| visible(table)).collect();
-            fact("sheet.excluded_tables", Some(left_out.join(", ")).filter(|text| !text.is_empty()));
+            fact(
+                "sheet.excluded_tables",
+                Some(left_out.join(", ")).filter(|text| !text.is_empty()),
+            );
         }
         blocks.push(Block::Facts(facts));
     }
 
     fn copies(&self, entry: &Entry, blocks: &mut Vec<Block>) {
-        let copies: Vec<&Copy> = entry.backup.copies.iter().filter(|copy| copy.state != CopyState::Deleted).collect();
+        let copies: Vec<&Copy> = entry
+            .backup
+            .copies
+            .iter()
+            .filter(|copy| copy.state != CopyState::Deleted)
+            .collect();
         blocks.push(Block::Heading {
             level: 2,
             text: self.word("sheet.copies"),
@@ -370,7 +427,9 @@ impl Writer<'_> {
             ]
         });
         blocks.push(Block::Table {
-            head: ["sheet.destination", "sheet.where", "sheet.state"].map(|key| self.word(key)).to_vec(),
+            head: ["sheet.destination", "sheet.where", "sheet.state"]
+                .map(|key| self.word(key))
+                .to_vec(),
             rows: rows.collect(),
         });
     }
@@ -386,8 +445,19 @@ impl Writer<'_> {
                 commands,
             });
         };
-        let artifact = entry.manifest.as_ref().map(|manifest| visible(&manifest.artifact)).unwrap_or_default();
-        let fetch: Vec<String> = entry.backup.copies.iter().filter(|copy| readable(copy)).filter_map(|copy| fetch(entry, copy)).take(1).collect();
+        let artifact = entry
+            .manifest
+            .as_ref()
+            .map(|manifest| visible(&manifest.artifact))
+            .unwrap_or_default();
+        let fetch: Vec<String> = entry
+            .backup
+            .copies
+            .iter()
+            .filter(|copy| readable(copy))
+            .filter_map(|copy| fetch(entry, copy))
+            .take(1)
+            .collect();
         step("fetch", self.say("sheet.step.fetch_text", &[("file", artifact)]), fetch);
         for made in steps {
             let lines = made.lines.clone();
@@ -411,7 +481,11 @@ impl Writer<'_> {
         let counts = entry.manifest.as_ref().map_or(&[][..], |manifest| &manifest.table_counts);
         if !counts.is_empty() {
             let query = query(counts);
-            let text = if query.is_some() { "sheet.step.compare_text" } else { "sheet.step.compare_list" };
+            let text = if query.is_some() {
+                "sheet.step.compare_text"
+            } else {
+                "sheet.step.compare_list"
+            };
             step("compare", self.word(text), query.into_iter().collect());
             let row = |count: &TableCount| (visible(&count.table), self.number(count.rows));
             blocks.push(Block::Counts(counts.iter().map(row).collect()));
@@ -428,7 +502,9 @@ impl Writer<'_> {
 
     fn load_text(&self, entry: &Entry) -> String {
         let newer = entry.manifest.as_ref().filter(|manifest| manifest.database == "postgres");
-        let version = newer.and_then(|manifest| manifest.backup.tool.as_ref()).map(|tool| visible(&tool.version));
+        let version = newer
+            .and_then(|manifest| manifest.backup.tool.as_ref())
+            .map(|tool| visible(&tool.version));
         match version {
             Some(version) => format!(
                 "{} {}",
@@ -497,7 +573,10 @@ fn place(entry: &Entry, copy: &Copy) -> String {
 }
 
 fn address<'a>(entry: &'a Entry, copy: &Copy) -> Option<&'a str> {
-    let place = entry.places.iter().find(|place| place.destination_id == copy.destination_id)?;
+    let place = entry
+        .places
+        .iter()
+        .find(|place| place.destination_id == copy.destination_id)?;
     Some(&place.address)
 }
 
@@ -514,7 +593,11 @@ fn fetch(entry: &Entry, copy: &Copy) -> Option<String> {
 
 /// The command that exports a key. One without a line feed: a name with control characters is better looked up in `key list`.
 fn export(name: &str) -> String {
-    let name = if visible(name) == name { shell_quote(name) } else { "KEY".to_owned() };
+    let name = if visible(name) == name {
+        shell_quote(name)
+    } else {
+        "KEY".to_owned()
+    };
     let end = if name.starts_with('-') { "-- " } else { "" };
     format!("(umask 077; coffre key export {end}{name} > {KEY_FILE})")
 }
@@ -555,7 +638,9 @@ fn is_table_name(text: &str) -> bool {
                 }
             }
         } else {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+                .unwrap_or(rest.len());
             if end == 0 || rest.starts_with(|c: char| c.is_ascii_digit()) {
                 return false;
             }
@@ -590,7 +675,9 @@ fn time(at: DateTime<Utc>) -> String {
 
 /// Makes visible what would otherwise move or hide other text: control characters, and marks that turn the direction of writing.
 pub(super) fn visible(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if hidden(c) {
@@ -608,10 +695,34 @@ mod tests {
 
     #[test]
     fn table_names_and_nothing_else() {
-        for name in ["orders", "public.orders", r#""a ""b""".c"#, r#"public."x;y""#, "größe", "a$1", r#""1""#] {
+        for name in [
+            "orders",
+            "public.orders",
+            r#""a ""b""".c"#,
+            r#"public."x;y""#,
+            "größe",
+            "a$1",
+            r#""1""#,
+        ] {
             assert!(is_table_name(name), "{name}");
         }
-        for other in ["", ".", "a.", ".a", "1a", "a b", "a;b", "a--b", r#"""#, r#""""#, r#""a"b"#, r#""a"" "#, "a'b", "(select 1)", "a\nb"] {
+        for other in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "1a",
+            "a b",
+            "a;b",
+            "a--b",
+            r#"""#,
+            r#""""#,
+            r#""a"b"#,
+            r#""a"" "#,
+            "a'b",
+            "(select 1)",
+            "a\nb",
+        ] {
             assert!(!is_table_name(other), "{other}");
         }
     }

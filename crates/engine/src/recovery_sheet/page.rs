@@ -10,7 +10,11 @@ pub(super) fn draw(document: &Document) -> String {
     let mut open = false;
     for block in &document.blocks {
         if let Block::Heading { level: 1, .. } = block {
-            body.push_str(if open { "</section>\n<section class=\"backup\">\n" } else { "<section class=\"backup\">\n" });
+            body.push_str(if open {
+                "</section>\n<section class=\"backup\">\n"
+            } else {
+                "<section class=\"backup\">\n"
+            });
             open = true;
         }
         draw_block(block, &mut body);
@@ -21,7 +25,11 @@ pub(super) fn draw(document: &Document) -> String {
     let (language, title) = (escape(&document.language), escape(&document.title));
     let (lead, footer) = (escape(&document.lead), escape(&document.footer));
     // The footer is printed on each page; between the quotes of CSS only letters, digits and a few signs are let through.
-    let running: String = document.footer.chars().filter(|c| c.is_alphanumeric() || " \u{a0}.,:·’-".contains(*c)).collect();
+    let running: String = document
+        .footer
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " \u{a0}.,:·’-".contains(*c))
+        .collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
@@ -66,12 +74,20 @@ fn draw_block(block: &Block, html: &mut String) {
         Block::Counts(counts) => {
             html.push_str("<ul class=\"counts\">\n");
             for (name, number) in counts {
-                html.push_str(&format!("<li><span class=\"name\">{}</span><span class=\"number\">{}</span></li>\n", data(name), escape(number)));
+                html.push_str(&format!(
+                    "<li><span class=\"name\">{}</span><span class=\"number\">{}</span></li>\n",
+                    data(name),
+                    escape(number)
+                ));
             }
             html.push_str("</ul>\n");
         }
         Block::Warning { title, text } => {
-            html.push_str(&format!("<div class=\"warning\" role=\"note\"><strong>{}</strong> <span>{}</span></div>\n", data(title), data(text)));
+            html.push_str(&format!(
+                "<div class=\"warning\" role=\"note\"><strong>{}</strong> <span>{}</span></div>\n",
+                data(title),
+                data(text)
+            ));
         }
         Block::Step {
             number,
@@ -79,7 +95,10 @@ fn draw_block(block: &Block, html: &mut String) {
             text,
             commands,
         } => {
-            html.push_str(&format!("<div class=\"step\"><h4><span class=\"number\">{number}</span>{}</h4>\n", data(title)));
+            html.push_str(&format!(
+                "<div class=\"step\"><h4><span class=\"number\">{number}</span>{}</h4>\n",
+                data(title)
+            ));
             if !text.is_empty() {
                 html.push_str(&format!("<p>{}</p>\n", data(text)));
             }
@@ -92,7 +111,10 @@ fn draw_block(block: &Block, html: &mut String) {
             html.push_str("</div>\n");
         }
         Block::Secret(secret) => html.push_str(&format!("<pre class=\"secret\">{}</pre>\n", escape(secret))),
-        Block::Blank(label) => html.push_str(&format!("<p class=\"blank\"><span>{}</span><span class=\"rule\"></span></p>\n", data(label))),
+        Block::Blank(label) => html.push_str(&format!(
+            "<p class=\"blank\"><span>{}</span><span class=\"rule\"></span></p>\n",
+            data(label)
+        )),
     }
 }
 

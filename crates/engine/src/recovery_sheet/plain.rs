@@ -8,7 +8,11 @@ const WIDTH: usize = 78;
 pub(super) fn draw(document: &Document) -> String {
     let mut text = String::new();
     let title = document.title.to_uppercase();
-    text.push_str(&format!("{title}\n{}\n{}\n", "=".repeat(width(&title)), wrap(&document.lead, "")));
+    text.push_str(&format!(
+        "{title}\n{}\n{}\n",
+        "=".repeat(width(&title)),
+        wrap(&document.lead, "")
+    ));
     for block in &document.blocks {
         text.push('\n');
         draw_block(block, &mut text);

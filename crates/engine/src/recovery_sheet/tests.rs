@@ -43,7 +43,10 @@ fn manifest(compression: Compression, key: Option<&Key>) -> Manifest {
     let id = Id::new();
     let code = BackupCode::new(now(), &id);
     let encrypted = if key.is_some() { ".age" } else { "" };
-    let artifact = format!("shop-1234abcd_2026-11-05_10-00-00_{code}.db{}{encrypted}", compression.extension());
+    let artifact = format!(
+        "shop-1234abcd_2026-11-05_10-00-00_{code}.db{}{encrypted}",
+        compression.extension()
+    );
     let destination_id = Id::new();
     let backup = Backup {
         id,
@@ -258,7 +261,11 @@ fn a_damaged_artifact_stops_the_sequence() {
     let place = root.path().join("empty");
     std::fs::create_dir(&place).unwrap();
     let (shell, _) = typed(&text(&sheet(vec![entry(manifest, &folder)], Vec::new()), words()));
-    let output = Command::new("sh").args(["-e", "-c", &shell]).current_dir(&place).output().unwrap();
+    let output = Command::new("sh")
+        .args(["-e", "-c", &shell])
+        .current_dir(&place)
+        .output()
+        .unwrap();
     assert!(!output.status.success());
     assert!(!place.join("target").exists(), "nothing was loaded");
 }
@@ -266,13 +273,24 @@ fn a_damaged_artifact_stops_the_sequence() {
 #[test]
 fn the_steps_say_what_belongs_to_the_backup() {
     let pair = keys::create("pair", now()).unwrap().0;
-    let passphrase = keys::from_passphrase("words", &Secret::new("twelve letters"), now()).unwrap().0;
+    let passphrase = keys::from_passphrase("words", &Secret::new("twelve letters"), now())
+        .unwrap()
+        .0;
     let with_key = commands(&manifest(Compression::Zstd(3), Some(&pair)), &load());
-    assert!(with_key[1].starts_with("age -d -i ./key.txt -o ./shop-1234abcd_"), "{with_key:?}");
-    assert!(with_key[2].starts_with("zstd -d ./shop-") && with_key[2].ends_with(".db"), "{with_key:?}");
+    assert!(
+        with_key[1].starts_with("age -d -i ./key.txt -o ./shop-1234abcd_"),
+        "{with_key:?}"
+    );
+    assert!(
+        with_key[2].starts_with("zstd -d ./shop-") && with_key[2].ends_with(".db"),
+        "{with_key:?}"
+    );
     let asks = commands(&manifest(Compression::Gzip(6), Some(&passphrase)), &load());
     assert!(asks[1].starts_with("age -d -o ./shop-"), "{asks:?}");
-    assert!(asks[2].starts_with("gunzip -k ./shop-") && asks[2].ends_with(".db.gz"), "{asks:?}");
+    assert!(
+        asks[2].starts_with("gunzip -k ./shop-") && asks[2].ends_with(".db.gz"),
+        "{asks:?}"
+    );
     let plain = commands(&manifest(Compression::None, None), &load());
     assert_eq!(plain.len(), 1 + LOAD.len(), "one check is enough for one file: {plain:?}");
     assert!(plain[0].starts_with(&format!("echo \"{}  ./shop-", "a".repeat(64))));
@@ -329,7 +347,11 @@ fn private_keys_are_printed_only_when_asked() {
         ..without
     };
     for printed in [text(&with, words()), html(&with, words())] {
-        assert_eq!(printed.matches(secret.expose()).count(), 2, "beside the key, and in the step that saves it");
+        assert_eq!(
+            printed.matches(secret.expose()).count(),
+            2,
+            "beside the key, and in the step that saves it"
+        );
         assert!(printed.contains("sheet.secret_title"));
     }
 }
@@ -363,14 +385,30 @@ fn backups_that_cannot_be_restored_say_so() {
         entry.backup.state = BackupState::Failed;
         entry.backup.error = Some(Error::new(Code::DumpFailed, "dump_failed").with("cause", "<b>\u{1b}[31m"));
     });
-    assert!(printed.contains("<errors.dump_failed.message>") && printed.contains("<b>\\u{1b}[31m"), "{printed}");
-    assert!(printed.contains("(DUMP_FAILED)") && printed.contains("<sheet.no_manifest>") && printed.contains("<sheet.copies_none>"));
-    for state in [CopyState::Missing, CopyState::Corrupt, CopyState::Deleting, CopyState::Deleted] {
+    assert!(
+        printed.contains("<errors.dump_failed.message>") && printed.contains("<b>\\u{1b}[31m"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("(DUMP_FAILED)") && printed.contains("<sheet.no_manifest>") && printed.contains("<sheet.copies_none>")
+    );
+    for state in [
+        CopyState::Missing,
+        CopyState::Corrupt,
+        CopyState::Deleting,
+        CopyState::Deleted,
+    ] {
         let printed = failed(&|entry| entry.backup.copies[0].state = state);
-        assert!(printed.contains("<sheet.no_copy>") && !printed.contains("sha256sum"), "{printed}");
+        assert!(
+            printed.contains("<sheet.no_copy>") && !printed.contains("sha256sum"),
+            "{printed}"
+        );
     }
     let printed = failed(&|entry| entry.backup.state = BackupState::Stored);
-    assert!(printed.contains("!!! <sheet.backup_state.stored>") && printed.contains("zstd -d"), "{printed}");
+    assert!(
+        printed.contains("!!! <sheet.backup_state.stored>") && printed.contains("zstd -d"),
+        "{printed}"
+    );
     assert!(text(&sheet(Vec::new(), Vec::new()), words()).contains("<sheet.nothing>"));
 }
 
@@ -379,20 +417,31 @@ fn places_that_are_not_folders_are_named_but_not_fetched() {
     let mut entry = entry(manifest(Compression::Zstd(3), None), "/b");
     entry.places[0].address = "s3://bucket/prefix?endpoint=https%3A%2F%2Fs3.example".into();
     let printed = text(&sheet(vec![entry], Vec::new()), words());
-    assert!(printed.contains("s3://bucket/prefix") && !printed.contains("\n      cp "), "{printed}");
+    assert!(
+        printed.contains("s3://bucket/prefix") && !printed.contains("\n      cp "),
+        "{printed}"
+    );
 }
 
 /// The parts of a page between its tags, which must hold nothing that a browser would take for one.
 fn assert_inert(page: &str) {
     let allowed = [
-        "!DOCTYPE", "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "h3", "h4", "p", "dl", "dt", "dd",
-        "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "div", "strong", "span", "pre", "section", "footer", "bdi",
+        "!DOCTYPE", "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "h3", "h4", "p", "dl", "dt",
+        "dd", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "div", "strong", "span", "pre", "section", "footer",
+        "bdi",
     ];
     for tag in page.split('<').skip(1) {
-        let name: String = tag.trim_start_matches('/').chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '!').collect();
+        let name: String = tag
+            .trim_start_matches('/')
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '!')
+            .collect();
         assert!(allowed.contains(&name.as_str()), "<{tag}");
         let inside = tag.split('>').next().unwrap();
-        assert!(!inside.contains(" on") && !inside.contains("href") && !inside.contains(" src"), "<{inside}>");
+        assert!(
+            !inside.contains(" on") && !inside.contains("href") && !inside.contains(" src"),
+            "<{inside}>"
+        );
     }
     for word in ["@import", "url(", "http://", "https://", "javascript:"] {
         assert!(!page.contains(word), "{word}");
@@ -440,7 +489,13 @@ fn hostile_names_stay_text() {
 #[test]
 fn numbers_are_written_as_the_language_does() {
     let sheet = sheet(vec![entry(manifest(Compression::None, None), "/b")], Vec::new());
-    let units = |key: &str| if key == "sheet.units" { "B KB MB GB".into() } else { key.to_owned() };
+    let units = |key: &str| {
+        if key == "sheet.units" {
+            "B KB MB GB".into()
+        } else {
+            key.to_owned()
+        }
+    };
     let draw = |language| {
         text(
             &sheet,
