@@ -23,6 +23,7 @@ pub struct Invariants<'a> {
     secrets: Vec<String>,
     servers: Vec<&'a Postgres>,
     said: Vec<String>,
+    patience: Duration,
 }
 
 impl<'a> Invariants<'a> {
@@ -40,6 +41,7 @@ impl<'a> Invariants<'a> {
             secrets: Vec::new(),
             servers: Vec::new(),
             said: Vec::new(),
+            patience: Duration::from_secs(10),
         }
     }
 
@@ -75,6 +77,13 @@ impl<'a> Invariants<'a> {
     #[must_use]
     pub fn said(mut self, outcome: &Outcome) -> Self {
         self.said.push(format!("{outcome}"));
+        self
+    }
+
+    /// How long processes and sessions may take to end (10 s, as I4 says).
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -213,10 +222,10 @@ impl<'a> Invariants<'a> {
         }
     }
 
-    /// I4: ten seconds are allowed.
+    /// I4.
     fn look_at_what_runs(&self, found: &mut Vec<String>) {
         let mut left = Vec::new();
-        wait_until(Duration::from_secs(10), || {
+        wait_until(self.patience, || {
             left = self.what_runs();
             left.is_empty()
         });

@@ -98,9 +98,9 @@ fn ask(flaw: Flaw) -> Vec<String> {
             let address = fresh();
             let rows = |count: usize| (0..count).map(|row| format!("row number {row} of some words")).collect();
             let tables = Tables::from([
-                ("customers".into(), rows(3000)),
+                ("customers".into(), rows(1200)),
                 ("empty".into(), vec![]),
-                ("orders".into(), rows(5000)),
+                ("orders".into(), rows(2000)),
             ]);
             world.lock().unwrap().insert(address.clone(), tables);
             Case::new(source(address, SourceOptions::default()))
