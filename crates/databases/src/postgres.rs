@@ -148,11 +148,11 @@ impl DatabaseKind for Postgres {
 
     fn stock_load(&self, format: DumpFormat) -> Vec<String> {
         let load = match format {
-            DumpFormat::Sql => "psql --no-psqlrc --set=ON_ERROR_STOP=1 --single-transaction --dbname=target --file=FILE",
+            DumpFormat::Sql => "psql --no-psqlrc --set=ON_ERROR_STOP=1 --single-transaction --dbname=<target> --file=<file>",
             // Without owners and privileges it also loads where the roles do not exist.
-            _ => "pg_restore --exit-on-error --single-transaction --no-owner --no-privileges --dbname=target FILE",
+            _ => "pg_restore --exit-on-error --single-transaction --no-owner --no-privileges --dbname=<target> <file>",
         };
-        vec!["createdb --template=template0 target".to_owned(), load.to_owned()]
+        vec!["createdb --template=template0 <target>".to_owned(), load.to_owned()]
     }
 
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>> {
