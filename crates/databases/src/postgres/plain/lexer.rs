@@ -226,6 +226,11 @@ impl Lexer {
         }
         // The last line may lack its newline.
         match self.state {
+            // The last line of a dump, cut.
+            State::Command
+                if [&b"\\restrict "[..], b"\\unrestrict "]
+                    .iter()
+                    .any(|c| c.starts_with(&self.word)) => {}
             State::Command | State::LineComment => self.run(b"\n", sink)?,
             State::Rows { held: 2.., .. } => {
                 self.state = State::Text;
@@ -767,3 +772,7 @@ impl Lexer {
         Error::new(Code::ArchiveUnsafe, "sql_ambiguous").with("line", self.line)
     }
 }
+
+#[cfg(test)]
+#[path = "lexer_tests.rs"]
+mod tests;
