@@ -415,8 +415,9 @@ proptest! {
         }
         let loaded = load(server, database, &text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
         prop_assert_eq!(loaded.statements, literals.len() as u64 + 2);
-        let values = server.sql(database, "SELECT encode(convert_to(a, 'UTF8'), 'hex') FROM t ORDER BY n");
-        let expected: Vec<String> = literals.iter().map(|(_, v)| v.bytes().map(|b| format!("{b:02x}")).collect()).collect();
+        let values = server.sql(database, "SELECT '=' || encode(convert_to(a, 'UTF8'), 'hex') FROM t ORDER BY n");
+        let hex = |value: &str| value.bytes().fold("=".to_owned(), |hex, byte| format!("{hex}{byte:02x}"));
+        let expected: Vec<String> = literals.iter().map(|(_, value)| hex(value)).collect();
         prop_assert_eq!(values.split('\n').collect::<Vec<_>>(), expected);
     }
 }
