@@ -50,8 +50,13 @@ impl EndMark {
     }
 
     pub(crate) fn restrict(&mut self, begin: bool, token: &[u8]) {
-        self.token = begin.then(|| token.to_vec());
-        self.seen &= !begin;
+        if begin {
+            self.token = Some(token.to_vec());
+            self.seen = false;
+        } else if self.token.as_deref() == Some(token) {
+            // Only the whole token: a cut one means that the end of the text is cut.
+            self.token = None;
+        }
     }
 
     /// # Errors
