@@ -449,3 +449,6 @@ fn check_writable(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

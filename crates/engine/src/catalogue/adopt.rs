@@ -58,7 +58,7 @@ impl Catalogue {
             placeholder_source(c, found)?;
             placeholder_plan(c, found)?;
             let key_id = key_id(c, manifest)?;
-            insert_with_key(c, found, key_id.as_deref())?;
+            insert_with_key(c, found, key_id.as_deref()).map_err(|e| or_clash(e, manifest))?;
             insert_copy(c, &found.id, destination_id, key).map_err(|e| or_clash(e, manifest))?;
             let mut backup = found.clone();
             backup.state = if verified_at.is_some() {
@@ -95,6 +95,7 @@ fn clash(manifest: &Manifest) -> Fault {
 fn or_clash(fault: Fault, manifest: &Manifest) -> Fault {
     match &fault {
         Fault::Sql(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => clash(manifest),
+        Fault::Ours(e) if e.text() == "code_taken" => clash(manifest),
         _ => fault,
     }
 }

@@ -44,6 +44,9 @@ mod sources;
 pub mod states;
 mod verification;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

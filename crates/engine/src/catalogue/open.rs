@@ -19,7 +19,7 @@ use crate::home::{self, Home};
 const APPLICATION_ID: u32 = 0x434F_4652;
 
 /// Every released schema, in order. `user_version` is how many of them a file has.
-static MIGRATIONS: LazyLock<Migrations<'static>> =
+pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::new(vec![M::up(include_str!("migration_1.sql"))]));
 
 /// The `user_version` that this version of Coffre writes.
