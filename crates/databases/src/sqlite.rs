@@ -104,7 +104,7 @@ fn path_of(source: &Source) -> Result<PathBuf> {
     }
     let path = PathBuf::from(address.path);
     let last = path.to_string_lossy();
-    if !path.is_absolute() || last.ends_with(['/', '\\']) || last.ends_with("/.") || path.file_name().is_none() {
+    if !path.is_absolute() || last.ends_with('/') || last.ends_with("/.") || path.file_name().is_none() {
         return Err(about(Code::Usage, "sqlite_path_folder", &path));
     }
     if path.as_os_str().len() > PATH_MAX {

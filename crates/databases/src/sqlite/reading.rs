@@ -104,8 +104,9 @@ impl Reading {
     /// damaged), `CANCELLED`.
     pub(super) fn open(named: &Path, access: &Access) -> Result<Reading> {
         let file = resolve(named)?;
+        let still = on_read_only_filesystem(&file)?;
         for _ in 0..RECOVERY_TRIES {
-            if let Some(reading) = Reading::attempt(named, &file, access)? {
+            if let Some(reading) = Reading::attempt(named, &file, access, still)? {
                 return Ok(reading);
             }
             access.cancel.check()?;
@@ -114,7 +115,9 @@ impl Reading {
         Err(about(Code::LockTimeout, "sqlite_locked", named).with("cause", "journal in use"))
     }
 
-    fn attempt(named: &Path, file: &Path, access: &Access) -> Result<Option<Reading>> {
+    /// One attempt; nothing where it is worth another one. `still` says that nobody can write where the database lies, as far as this
+    /// process can see.
+    pub(super) fn attempt(named: &Path, file: &Path, access: &Access, still: bool) -> Result<Option<Reading>> {
         let beside = Beside {
             wal: exists(&suffixed(file, "-wal")),
             shm: exists(&suffixed(file, "-shm")),
@@ -131,7 +134,6 @@ impl Reading {
                 Begun::Denied(error) => Err(reading(&error, named)),
             };
         }
-        let still = on_read_only_filesystem(file)?;
         if !still && (!beside.wal || !beside.shm) && !may_create_beside(file, rustix::process::geteuid().as_raw())? {
             return Err(about(Code::Privilege, "sqlite_other_owner", named));
         }
