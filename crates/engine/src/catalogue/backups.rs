@@ -110,11 +110,12 @@ impl Catalogue {
         self.read(|c| {
             let (condition, values) = filter.condition();
             let sql = if *filter == Filter::default() {
-                "SELECT COALESCE(SUM(stored_bytes), 0) FROM copies WHERE state IN ('stored', 'verified', 'corrupt', 'deleting')".to_owned()
+                "SELECT COALESCE(SUM(stored_bytes), 0) FROM copies WHERE +state IN ('stored', 'verified', 'corrupt', 'deleting')".to_owned()
             } else {
+                // In this order, and each backup's copies in one go: the signs keep the planner from four searches for each.
                 format!(
-                    "SELECT COALESCE(SUM(p.stored_bytes), 0) FROM backups b JOIN copies p ON p.backup_id = b.id
-                     WHERE {condition} AND p.state IN ('stored', 'verified', 'corrupt', 'deleting')"
+                    "SELECT COALESCE(SUM(p.stored_bytes), 0) FROM backups b CROSS JOIN copies p ON p.backup_id = b.id
+                     WHERE {condition} AND +p.state IN ('stored', 'verified', 'corrupt', 'deleting')"
                 )
             };
             let stored_bytes: i64 = c

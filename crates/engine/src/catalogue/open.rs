@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
-use super::fault::{self, Fault, corrupt};
+use super::fault::{Fault, corrupt};
 use super::{Catalogue, Inner};
 use crate::home::{self, Home};
 
@@ -313,7 +313,6 @@ pub(super) fn quick_check(path: &Path) -> Result<()> {
     match work() {
         Ok(lines) if lines.len() == 1 && lines[0] == "ok" => Ok(()),
         Ok(lines) => Err(corrupt(path, lines.join("; "))),
-        Err(Fault::Sql(e)) if fault::is_damage(&e) => Err(corrupt(path, e)),
         Err(e) => Err(e.into_error(path)),
     }
 }

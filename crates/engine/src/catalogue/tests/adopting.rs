@@ -155,6 +155,32 @@ fn manifests_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_copy_whose_run_was_killed_before_it_was_recorded_is_taken_in() {
+    let world = World::new();
+    let c = &world.catalogue;
+    let lease = world.source_lease();
+    let begun = world.begin(1, &lease);
+    let good = ended(&begun, BackupState::Verified, &[(&world.local, CopyState::Verified)]);
+    let json = manifest_json(&good);
+    c.finish_run(&good, Some(&json), &[], &lease).unwrap();
+    assert_eq!(c.leftovers().unwrap().len(), 1);
+    let found = manifest(&good);
+    assert_eq!(
+        c.adopt(&found, &json, &world.remote.id, "elsewhere", None)
+            .unwrap_err()
+            .text(),
+        "adopt_clash"
+    );
+    let key = artifact_key(&good);
+    assert_eq!(
+        c.adopt(&found, &json, &world.remote.id, &key, Some(moment(9))).unwrap(),
+        Adopted::Copy
+    );
+    assert!(c.leftovers().unwrap().is_empty());
+    assert_eq!(c.backup(good.code.as_str()).unwrap().copies[1].state, CopyState::Verified);
+}
+
+#[test]
 fn what_is_deleted_stays_deleted() {
     let world = World::new();
     let c = &world.catalogue;

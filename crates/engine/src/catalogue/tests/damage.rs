@@ -221,7 +221,7 @@ fn overwrite(path: &Path, bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
     /// Any bytes flipped anywhere: it opens and reads, or says what is wrong; it never panics, and never says anything else.
     #[test]
     fn flipped_bytes_are_told_or_harmless(flips in proptest::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 1..4)) {

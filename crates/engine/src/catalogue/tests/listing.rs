@@ -241,7 +241,6 @@ fn a_hundred_thousand_backups_are_listed_from_indexes() {
 #[test]
 fn lists_use_no_sorting() {
     let world = World::new();
-    fill(&world);
     let raw = world.raw();
     for filter in [
         Filter::default(),

@@ -417,3 +417,43 @@ fn first_child() {
     say("open");
     wait();
 }
+
+#[test]
+fn opening_child() {
+    let Some(path) = argument("catalogue::tests::opening::opening_child") else {
+        return;
+    };
+    let home = Home::open(Path::new(&path)).unwrap();
+    Catalogue::open(&home).unwrap().set_setting("a", "b").unwrap();
+}
+
+/// Killed at each system call that changes something, from the first folder to the closing of the file.
+#[test]
+fn a_first_start_killed_anywhere_can_be_repeated() {
+    let calls = "mkdir,pwrite64,write,fdatasync,fsync,ftruncate,fchmod,chmod,rename,unlink";
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    for n in 1.. {
+        if home.exists() {
+            fs::remove_dir_all(&home).unwrap();
+        }
+        let inject = format!("inject={calls}:signal=KILL:when={n}");
+        let trace = format!("trace={calls}");
+        let mut child = Running::with(command(
+            &["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject],
+            "catalogue::tests::opening::opening_child",
+            home.to_str().unwrap(),
+        ));
+        let survived = child.end();
+        let again = Home::open(&home).and_then(|home| Catalogue::open(&home));
+        again
+            .and_then(|catalogue| catalogue.set_setting("c", "d"))
+            .unwrap_or_else(|e| panic!("killed at call {n}: {e}"));
+        let names: Vec<_> = files(&home).into_keys().collect();
+        assert_eq!(names, ["catalogue.db"], "killed at call {n}");
+        if survived {
+            assert!(n > 30, "{n}");
+            break;
+        }
+    }
+}

@@ -290,7 +290,7 @@ proptest! {
     fn no_order_of_steps_makes_a_false_green(
         steps in proptest::collection::vec((0..3_u8, any_backup(), proptest::sample::select(RowState::all().collect::<Vec<_>>())), 1..40)
     ) {
-        let world = WORLD.with(|world| std::rc::Rc::clone(world));
+        let world = WORLD.with(std::rc::Rc::clone);
         let raw = world.raw();
         raw.pragma_update(None, "synchronous", "OFF").unwrap();
         let transaction = raw.unchecked_transaction().unwrap();
