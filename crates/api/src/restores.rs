@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use coffre_engine::decrypt;
-use coffre_engine::pipeline::encode::Decryption;
+use coffre_engine::pipeline::Decryption;
 use coffre_engine::restore::{Job, What, restore};
 use coffre_engine::secrets::source_secret;
 use coffre_model::backup::Backup;

@@ -21,7 +21,7 @@ use crate::check::{Expected, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::lease::{Lease, Resource};
-use crate::pipeline::store::{StoreOptions, store};
+use crate::pipeline::{StoreOptions, store};
 use crate::place::{self, Place};
 use crate::recovery_sheet;
 use crate::stream::{News, put_small};
@@ -218,7 +218,7 @@ fn attempt(
     engine.catalogue.update_run(backup, lease)?;
     let encryption = match &job.key {
         Some(key) => decrypt::encryption(engine, key)?,
-        None => crate::pipeline::encode::Encryption::None,
+        None => crate::pipeline::Encryption::None,
     };
 
     let mut copies: Vec<Copy> = job.destinations.iter().map(|d| new_copy(d, key)).collect();
@@ -237,9 +237,10 @@ fn attempt(
     let mut dump = database.dump()?;
     let options = StoreOptions {
         compression: job.compression,
-        encryption: &encryption,
-        cancel,
-        threads: threads(),
+        encryption,
+        cancel: cancel.clone(),
+        threads: 0,
+        stall: engine.stall()?,
     };
     let mut news = News::new(observer, Some(backup.id), Step::Dumping, probe.estimated_bytes, true);
     let stored = store(&mut *dump, uploads, &options, &mut |raw, _stored| news.tell(raw))?;
@@ -322,9 +323,6 @@ impl Laps {
     }
 }
 
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
 
 fn new_copy(destination: &Destination, key: &str) -> Copy {
     Copy {
@@ -379,7 +377,7 @@ fn verify_copies(
 ) -> Result<()> {
     let decryption = match &job.key {
         Some(key) => decrypt::decryption(engine, key)?,
-        None => crate::pipeline::encode::Decryption::None,
+        None => crate::pipeline::Decryption::None,
     };
     let expected = Expected {
         stored_bytes: backup.stored_bytes,
