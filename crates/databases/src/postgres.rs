@@ -22,7 +22,9 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coffre_model::database::{Access, Capability, Checker, Database, DatabaseKind, Dump, DumpFormat, Load, Probe, TableCount};
+use coffre_model::database::{
+    Access, Capability, Checker, Database, DatabaseKind, Dump, DumpFormat, FoundProgram, Load, Probe, TableCount, TargetLook,
+};
 use coffre_model::field::{Field, FieldKind, FieldPart};
 use coffre_model::source::{Source, SourceOptions, Tls};
 use coffre_model::{Code, Error, Id, Result};
@@ -155,6 +157,18 @@ impl DatabaseKind for Postgres {
         vec!["createdb --template=template0 <target>".to_owned(), load.to_owned()]
     }
 
+    fn programs(&self, access: &Access) -> Result<Vec<FoundProgram>> {
+        let search = Search {
+            own: None,
+            folders: &access.tool_paths,
+            runtime: &access.runtime,
+            cancel: &access.cancel,
+        };
+        let mut found = search.find("pg_dump")?.all();
+        found.extend(search.find("pg_restore")?.all());
+        Ok(found)
+    }
+
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>> {
         self.validate(source)?;
         let application = format!("coffre {}", Id::new().short());
@@ -228,6 +242,10 @@ impl Database for OpenPostgres {
 
     fn counts(&mut self) -> Result<Vec<TableCount>> {
         counts::now(&mut self.session()?, &self.options, self.access.stall)
+    }
+
+    fn look_at_target(&mut self) -> Result<Option<TargetLook>> {
+        target::look(&self.server, &self.access.cancel).map(Some)
     }
 
     fn prepare_target(&mut self) -> Result<()> {

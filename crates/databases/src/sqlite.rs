@@ -20,7 +20,9 @@ mod vfs;
 use std::path::{Path, PathBuf};
 
 use coffre_model::backup::Tool;
-use coffre_model::database::{Access, Capability, Checker, Database, DatabaseKind, Dump, DumpFormat, Load, Probe, TableCount};
+use coffre_model::database::{
+    Access, Capability, Checker, Database, DatabaseKind, Dump, DumpFormat, Load, Probe, TableCount, TargetLook,
+};
 use coffre_model::field::{Field, FieldKind, FieldPart};
 use coffre_model::source::{Source, SourceOptions};
 use coffre_model::{Code, Error, Result};
@@ -235,6 +237,10 @@ impl Database for SqliteDatabase {
         })?;
         reading.close()?;
         Ok(counts)
+    }
+
+    fn look_at_target(&mut self) -> Result<Option<TargetLook>> {
+        target::look(&self.path).map(Some)
     }
 
     fn prepare_target(&mut self) -> Result<()> {

@@ -11,6 +11,7 @@ macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
         pub enum $name { $($(#[doc = $doc])* #[serde(rename = $text)] $variant,)* }
         impl $name {
             /// Every value, in the contract's order.
@@ -141,6 +142,7 @@ words! {
 
 /// The program that made a dump.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Tool {
     /// `pg_dump`, or `sqlite` for the built-in way.
     pub name: String,
@@ -152,6 +154,7 @@ pub struct Tool {
 
 /// A backup as it lies at one destination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Copy {
     /// The destination's name.
     pub destination: String,
@@ -169,11 +172,13 @@ pub struct Copy {
     pub verified_at: Option<DateTime<Utc>>,
     /// Why it is missing or corrupt.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub error: Option<Error>,
 }
 
 /// A backup: one attempt and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Backup {
     /// Identity.
     pub id: Id,

@@ -10,6 +10,8 @@ use crate::error::{Code, Error};
 /// A compression with its level. `zip` and `tar.gz` belong to composite backups and are refused until those exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+#[cfg_attr(feature = "typescript", ts(type = "string"))]
 pub enum Compression {
     /// Zstandard, level 1 to 19.
     Zstd(u8),

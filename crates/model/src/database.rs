@@ -14,6 +14,7 @@ use crate::field::Field;
 use crate::manifest::Scope;
 use crate::secret::Secret;
 use crate::source::Source;
+use crate::storage::Space;
 
 words! {
     /// What a stream of plain bytes is.
@@ -40,6 +41,7 @@ impl DumpFormat {
 
 /// Exact rows of one table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct TableCount {
     /// The table; `schema.table` where the database has schemas, each part quoted as SQL would where it must be.
     pub table: String,
@@ -66,6 +68,7 @@ pub struct Access {
 
 /// What a kind of database can do; drawn by the shells, checked by the engine.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Capability {
     /// Needs programs of the database's maker.
     pub needs_tools: bool,
@@ -79,6 +82,7 @@ pub struct Capability {
 
 /// What a look at the database found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Probe {
     /// The server's (or file's) version.
     pub server_version: String,
@@ -105,6 +109,26 @@ pub struct DumpFacts {
     pub remarks: Vec<Error>,
 }
 
+/// A program of a database's maker as it was found.
+#[derive(Clone, Debug)]
+pub struct FoundProgram {
+    /// Name, path, and the version that it printed; empty where it printed none.
+    pub tool: Tool,
+    /// Why it cannot be used: it does not run, or is something else.
+    pub error: Option<Error>,
+}
+
+/// What a look at a restore's target found. Nothing was made, nothing was changed.
+#[derive(Clone, Debug, Default)]
+pub struct TargetLook {
+    /// Whether it is there already (with nothing in it), or would be made.
+    pub exists: bool,
+    /// The version of its server, where it has one.
+    pub server_version: Option<String>,
+    /// Room where it would lie, where that can be told.
+    pub space: Option<Space>,
+}
+
 /// A kind of database: one line of registration.
 pub trait DatabaseKind: Send + Sync {
     /// `postgres`, `sqlite`, …: the name used in text keys.
@@ -126,6 +150,13 @@ pub trait DatabaseKind: Send + Sync {
     /// The stock command lines that load a plain file of this format into a new place. `<file>` stands for the plain file, `<target>` for
     /// a plain name of the new database. One command a line, no shell tricks.
     fn stock_load(&self, format: DumpFormat) -> Vec<String>;
+    /// Every program of the database's maker that is found, whether or not it can be used. Nothing for a kind that needs none.
+    ///
+    /// # Errors
+    /// `CANCELLED` alone: a program that does not run is a finding.
+    fn programs(&self, _access: &Access) -> Result<Vec<FoundProgram>> {
+        Ok(Vec::new())
+    }
     /// Makes the database ready for use. Must not connect yet, must not write.
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>>;
 }
@@ -138,6 +169,14 @@ pub trait Database: Send {
     fn dump(&mut self) -> Result<Box<dyn Dump>>;
     /// Exact rows per table, now.
     fn counts(&mut self) -> Result<Vec<TableCount>>;
+    /// Looks at this database as a restore's target without making anything; nothing where that cannot be done. What it finds may have
+    /// changed before `prepare_target`, which decides.
+    ///
+    /// # Errors
+    /// Those with which `prepare_target` would end now.
+    fn look_at_target(&mut self) -> Result<Option<TargetLook>> {
+        Ok(None)
+    }
     /// Looks at this database as a restore's target: creates it where it does not exist. Called once, before `load`.
     ///
     /// # Errors

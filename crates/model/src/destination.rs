@@ -12,6 +12,7 @@ pub const IDENTITY_FILE: &str = "coffre-destination.json";
 
 /// A place that holds backups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Destination {
     /// Identity; also written into [`IDENTITY_FILE`] there.
     pub id: Id,

@@ -16,6 +16,7 @@ macro_rules! codes {
     ($($variant:ident = $name:literal => $exit:literal, $doc:literal;)*) => {
         /// Stable error codes (`contract.md`, "Output and exit status"). A code exists only if a caller acts on it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
         pub enum Code { $(#[doc = $doc] #[serde(rename = $name)] $variant,)* }
         impl Code {
             /// Every code, in the contract's order.
@@ -135,6 +136,50 @@ impl Error {
             .details
             .get(name)
             .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+    }
+}
+
+/// What TypeScript sees of an [`Error`]: `api` has put it into words.
+#[cfg(feature = "typescript")]
+mod typescript {
+    use super::{Code, Error};
+    use ts_rs::{Config, TS, TypeVisitor};
+
+    /// An error in words: `text` is the key below `errors.`, for a window that says it in words of its own.
+    #[derive(TS)]
+    #[ts(rename = "CoffreError")]
+    #[allow(dead_code, reason = "only its shape is used")]
+    struct InWords {
+        code: Code,
+        text: String,
+        message: String,
+        hint: String,
+        #[ts(type = "Details")]
+        details: (),
+    }
+
+    impl TS for Error {
+        type WithoutGenerics = Self;
+        type OptionInnerType = Self;
+
+        fn docs() -> Option<String> {
+            InWords::docs()
+        }
+        fn decl(config: &Config) -> String {
+            InWords::decl(config)
+        }
+        fn name(config: &Config) -> String {
+            InWords::name(config)
+        }
+        fn inline(config: &Config) -> String {
+            InWords::inline(config)
+        }
+        fn visit_dependencies(visitor: &mut impl TypeVisitor) {
+            InWords::visit_dependencies(visitor);
+        }
+        fn output_path() -> Option<std::path::PathBuf> {
+            InWords::output_path()
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 /// What a field takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub enum FieldKind {
     /// One line of text.
     Text,
@@ -26,6 +27,7 @@ pub enum FieldKind {
 
 /// One field of a settings form. Labels and hints are `fields.<adapter>.<name>.{label,hint}` in the catalogues of words.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Field {
     /// The name in the settings, and the last part of the text key.
     pub name: &'static str,
@@ -44,6 +46,7 @@ pub struct Field {
 /// Where the value of a field is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub enum FieldPart {
     /// `user` of the address.
     User,

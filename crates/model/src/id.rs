@@ -10,6 +10,8 @@ use uuid::Uuid;
 /// A UUIDv7: unique, and sorted by the time of its making.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+#[cfg_attr(feature = "typescript", ts(type = "string"))]
 pub struct Id(Uuid);
 
 impl Id {
@@ -52,6 +54,8 @@ impl FromStr for Id {
 /// The readable name of a backup: `BKP-20260205211302-IWD8` (UTC time of its start, four random letters or digits).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+#[cfg_attr(feature = "typescript", ts(type = "string"))]
 pub struct BackupCode(String);
 
 impl BackupCode {

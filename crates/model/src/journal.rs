@@ -24,6 +24,7 @@ words! {
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Entry {
     /// Order of writing.
     pub id: i64,
@@ -42,6 +43,7 @@ pub struct Entry {
     /// Its name or code as it was.
     pub subject: String,
     /// `ok`, or `failed` (then with the error).
+    #[cfg_attr(feature = "typescript", ts(type = "'ok' | 'failed'"))]
     pub result: String,
     /// Why it failed.
     pub error: Option<Error>,

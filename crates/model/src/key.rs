@@ -18,6 +18,7 @@ words! {
 
 /// A key that backups can be encrypted with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Key {
     /// Identity; the secret store keeps the secret part under it.
     pub id: Id,

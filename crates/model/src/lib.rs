@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod naming;
 pub mod plan;
 pub mod progress;
+pub mod protection;
 pub mod restore;
 pub mod secret;
 pub mod settings;

@@ -11,6 +11,7 @@ pub const SCHEMA: u32 = 1;
 
 /// What a dump holds and what it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Scope {
     /// What is in it: words of `scope.<word>` in the catalogues of words.
     pub included: Vec<String>,
@@ -18,11 +19,13 @@ pub struct Scope {
     pub not_included: Vec<String>,
     /// Tables left out by choice, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "typescript", ts(optional, as = "Option<Vec<String>>"))]
     pub excluded_tables: Vec<String>,
 }
 
 /// One part of an artifact. A plain backup has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Part {
     /// `database`, or the name of an attachment.
     pub name: String,
@@ -36,6 +39,7 @@ pub struct Part {
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -58,9 +62,11 @@ pub struct Manifest {
     pub parts: Vec<Part>,
     /// Remarks of the tool or the adapter, for a person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "typescript", ts(optional, as = "Option<Vec<Error>>"))]
     pub remarks: Vec<Error>,
     /// `age1…` of the key that opens it, if it is a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub recipient: Option<String>,
     /// The stock commands that restore this very backup, in order.
     pub recovery: Vec<String>,

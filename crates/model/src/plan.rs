@@ -10,6 +10,7 @@ use crate::id::Id;
 /// How many backups a plan keeps. Stored from the beginning; carried out by the retention of a later version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Retention {
     /// The last N.
     pub keep_last: Option<u32>,
@@ -29,6 +30,7 @@ pub struct Retention {
 
 /// What is backed up, where to, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Plan {
     /// Identity.
     pub id: Id,

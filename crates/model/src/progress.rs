@@ -29,6 +29,7 @@ words! {
 
 /// One piece of news about running work.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Progress {
     /// The backup or restore that this is about.
     pub id: Option<Id>,

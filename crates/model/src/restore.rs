@@ -53,6 +53,7 @@ words! {
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RestoreStep {
     /// `verify`, `prepare`, `load`, `compare`, `settle`.
     pub name: String,
@@ -66,6 +67,7 @@ pub struct RestoreStep {
 
 /// The rows of one table: in the target before and after, and in the backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CountComparison {
     /// The table.
     pub table: String,
@@ -79,6 +81,7 @@ pub struct CountComparison {
 
 /// A restore, as the contract shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Restore {
     /// Identity.
     pub id: Id,

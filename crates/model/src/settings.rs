@@ -20,6 +20,8 @@ pub enum SettingKind {
     Choice(&'static [&'static str]),
     /// Folders, joined as in `PATH`.
     Folders,
+    /// `on` or `off`.
+    Switch,
 }
 
 /// Every setting.
@@ -65,6 +67,42 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         kind: SettingKind::Folders,
     },
+    // The window's own.
+    Setting {
+        key: "theme",
+        default: "system",
+        kind: SettingKind::Choice(&["system", "light", "dark"]),
+    },
+    Setting {
+        key: "shortcuts",
+        default: "on",
+        kind: SettingKind::Switch,
+    },
+    Setting {
+        key: "notify_failures",
+        default: "on",
+        kind: SettingKind::Switch,
+    },
+    Setting {
+        key: "notify_recoveries",
+        default: "on",
+        kind: SettingKind::Switch,
+    },
+    Setting {
+        key: "notify_successes",
+        default: "off",
+        kind: SettingKind::Switch,
+    },
+    Setting {
+        key: "close_to_tray",
+        default: "on",
+        kind: SettingKind::Switch,
+    },
+    Setting {
+        key: "start_at_login",
+        default: "off",
+        kind: SettingKind::Switch,
+    },
 ];
 
 /// Finds a setting by its key.
@@ -90,7 +128,10 @@ impl Setting {
             },
             SettingKind::Choice(words) if words.contains(&value) => return Ok(()),
             SettingKind::Choice(words) => words.join(", "),
-            SettingKind::Folders => return Ok(()),
+            SettingKind::Folders if !value.contains('\0') => return Ok(()),
+            SettingKind::Folders => "PATH".to_owned(),
+            SettingKind::Switch if matches!(value, "on" | "off") => return Ok(()),
+            SettingKind::Switch => "on, off".to_owned(),
         };
         Err(Error::new(Code::Usage, "setting_value")
             .with("key", self.key)

@@ -25,6 +25,7 @@ words! {
 /// What a person can choose about a source beyond its address. Adapters refuse what they cannot honour.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct SourceOptions {
     /// `custom` or `plain` (PostgreSQL).
     pub format: Option<String>,
@@ -46,6 +47,7 @@ pub struct SourceOptions {
 
 /// A database to protect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Source {
     /// Identity.
     pub id: Id,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use coffre_model::database::TargetLook;
 use coffre_model::{Cancel, Code, Error, Result};
 
 use super::connect::{Server, Session};
@@ -31,20 +32,61 @@ pub(crate) fn prepare(server: &Server, cancel: &Cancel) -> Result<Target> {
     match Session::open(server, &server.database, cancel) {
         Ok(mut session) => {
             probe::check_version(&session)?;
-            let found = objects(&mut session)?;
-            if found.is_empty() {
-                let extensions = extensions(&mut session)?;
-                return Ok(Target::Empty { extensions });
-            }
-            let names: Vec<_> = found.iter().map(|object| object.shown.as_str()).collect();
-            Err(Error::new(Code::Refused, "pg_target_not_empty")
-                .with("database", server.database.clone())
-                .with("objects", listed(names.iter().copied()))
-                .with("count", names.len()))
+            assert_empty(server, &mut session)?;
+            let extensions = extensions(&mut session)?;
+            Ok(Target::Empty { extensions })
         }
         Err(error) if error.text() == "pg_database_absent" => make(server, cancel).map(|()| Target::Made),
         Err(error) => Err(error),
     }
+}
+
+/// Looks only: what [`prepare`] would refuse now is refused here.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn look(server: &Server, cancel: &Cancel) -> Result<TargetLook> {
+    let (exists, session) = match Session::open(server, &server.database, cancel) {
+        Ok(mut session) => {
+            probe::check_version(&session)?;
+            assert_empty(server, &mut session)?;
+            (true, session)
+        }
+        Err(error) if error.text() == "pg_database_absent" => {
+            let mut session = elsewhere(server, cancel)?;
+            probe::check_version(&session)?;
+            let may_make: bool =
+                session.value("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user")?;
+            if !may_make {
+                return Err(may_not_make(server));
+            }
+            (false, session)
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(TargetLook {
+        exists,
+        server_version: Some(session.version().text.clone()),
+        space: None,
+    })
+}
+
+fn assert_empty(server: &Server, session: &mut Session) -> Result<()> {
+    let found = objects(session)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = found.iter().map(|object| object.shown.as_str()).collect();
+    Err(Error::new(Code::Refused, "pg_target_not_empty")
+        .with("database", server.database.clone())
+        .with("objects", listed(names.iter().copied()))
+        .with("count", names.len()))
+}
+
+fn may_not_make(server: &Server) -> Error {
+    Error::new(Code::Privilege, "pg_create_privilege")
+        .with("database", server.database.clone())
+        .with("user", server.user.clone())
 }
 
 /// Takes back what was made. Asks nothing of the target's own state but what it checks.
@@ -85,9 +127,7 @@ fn make(server: &Server, cancel: &Cancel) -> Result<()> {
         }
     }
     session.run(&sql).map_err(|error| match error.detail("sqlstate").as_deref() {
-        Some("42501") => Error::new(Code::Privilege, "pg_create_privilege")
-            .with("database", server.database.clone())
-            .with("user", server.user.clone()),
+        Some("42501") => may_not_make(server),
         Some("42P04") => Error::new(Code::Refused, "pg_target_appeared").with("database", server.database.clone()),
         _ => error,
     })

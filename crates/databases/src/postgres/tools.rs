@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coffre_model::backup::Tool;
+use coffre_model::database::FoundProgram;
 use coffre_model::{Cancel, Code, Error, Result};
 
 use crate::process::{self, Invocation};
@@ -228,6 +229,31 @@ impl Found {
             }
         })
         .ok_or_else(|| self.refusal(archive))
+    }
+
+    /// Every one, for a list.
+    pub(crate) fn all(&self) -> Vec<FoundProgram> {
+        let described = |candidate: &Candidate| {
+            let path = candidate.path.to_string_lossy().into_owned();
+            let wrong = |code, text| Error::new(code, text).with("tool", self.name).with("path", path.as_str());
+            let (version, error) = match &candidate.judged {
+                Judged::Is(version) => (version.text.clone(), None),
+                Judged::Other(said) => (String::new(), Some(wrong(Code::ToolWrong, "tool_other").with("found", said.as_str()))),
+                Judged::Broken(cause) => (
+                    String::new(),
+                    Some(wrong(Code::ToolMissing, "tool_broken").with("cause", cause.as_str())),
+                ),
+            };
+            FoundProgram {
+                tool: Tool {
+                    name: self.name.to_owned(),
+                    path: Some(path.clone()),
+                    version,
+                },
+                error,
+            }
+        };
+        self.candidates.iter().map(described).collect()
     }
 
     fn versions(&self) -> impl Iterator<Item = (&Candidate, &Version)> {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use coffre_model::cancel::Cancel;
-use coffre_model::database::{Checker, Load, TableCount};
+use coffre_model::database::{Checker, Load, TableCount, TargetLook};
+use coffre_model::storage::Space;
 use coffre_model::{Code, Error, Result};
 use tempfile::NamedTempFile;
 
@@ -41,18 +42,8 @@ impl Target {
     /// `REFUSED` where anything of that name exists (even empty, even a dangling link), or a log or journal of a former database of
     /// that name, which SQLite would take for this one's. `UNREACHABLE` without the folder, `PRIVILEGE` where it may not be written.
     pub(super) fn prepare(path: &Path) -> Result<Target> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(about(Code::Usage, "sqlite_path_folder", path));
-        };
-        let folder = fs::canonicalize(parent).map_err(|e| match writing(&e, parent) {
-            other if other.code() == Code::Internal => about(Code::Unreachable, "sqlite_folder_missing", parent),
-            error => error,
-        })?;
-        let path = folder.join(name);
-        if path.as_os_str().len() > PATH_MAX {
-            return Err(about(Code::Usage, "sqlite_path_long", &path).with("max", PATH_MAX));
-        }
-        assert_free(&path)?;
+        let (folder, path) = place(path)?;
+        let name = path.file_name().unwrap_or_default();
         let room = NAME_MAX - 1 - MARK.len() - RANDOM;
         let name = name.to_string_lossy();
         let mut end = name.len().min(room);
@@ -128,6 +119,42 @@ impl Target {
     pub(super) fn discard(self) -> Result<()> {
         self.partial.close().map_err(|e| writing(&e, &self.path))
     }
+}
+
+/// Looks only: what [`Target::prepare`] would refuse now is refused here.
+///
+/// # Errors
+/// As [`Target::prepare`].
+pub(super) fn look(path: &Path) -> Result<TargetLook> {
+    let (folder, _) = place(path)?;
+    rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .map_err(|errno| writing(&errno.into(), &folder))?;
+    let room = rustix::fs::statvfs(&folder).map_err(|errno| writing(&errno.into(), &folder))?;
+    Ok(TargetLook {
+        exists: false,
+        server_version: None,
+        space: Some(Space {
+            free: room.f_bavail.saturating_mul(room.f_frsize),
+            total: room.f_blocks.saturating_mul(room.f_frsize),
+        }),
+    })
+}
+
+/// The folder of a target, resolved, and the path that it will have, which is free.
+fn place(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(about(Code::Usage, "sqlite_path_folder", path));
+    };
+    let folder = fs::canonicalize(parent).map_err(|e| match writing(&e, parent) {
+        other if other.code() == Code::Internal => about(Code::Unreachable, "sqlite_folder_missing", parent),
+        error => error,
+    })?;
+    let path = folder.join(name);
+    if path.as_os_str().len() > PATH_MAX {
+        return Err(about(Code::Usage, "sqlite_path_long", &path).with("max", PATH_MAX));
+    }
+    assert_free(&path)?;
+    Ok((folder, path))
 }
 
 fn assert_free(path: &Path) -> Result<()> {
