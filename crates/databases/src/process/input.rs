@@ -71,6 +71,7 @@ impl ChildInput {
     }
 
     fn write_some(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.limits.cancel.check()?;
         let mut began = Instant::now();
         while let Some(pipe) = &self.pipe {
             match rustix::io::write(pipe, bytes) {

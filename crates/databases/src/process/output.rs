@@ -53,6 +53,7 @@ impl ChildOutput {
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.limits.cancel.check()?;
         let began = Instant::now();
         let mut filled = 0;
         let mut gathered = false;
