@@ -25,6 +25,9 @@ fn a_target_with_anything_in_it_is_refused_by_name() {
     let server = Postgres::shared(Version::V15);
     for (sql, named) in [
         ("CREATE TABLE \"My Table\" (x int)", "table \"My Table\""),
+        // It depends on itself: its key on its own column.
+        ("CREATE TABLE p (x int) PARTITION BY RANGE (x)", "table p"),
+        ("CREATE TABLE i (x int GENERATED ALWAYS AS IDENTITY)", "table i"),
         ("CREATE VIEW v AS SELECT 1", "view v"),
         ("CREATE SEQUENCE s", "sequence s"),
         ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function f()"),
