@@ -445,7 +445,7 @@ fn check_writable(path: &Path) -> Result<()> {
     }
     #[cfg(not(unix))]
     if fs::metadata(path).map_err(|e| fault(path, &e))?.permissions().readonly() {
-        return Err(Error::new(Code::Privilege, "home_not_writable").with("path", path.display().to_string()));
+        return Err(fault(path, &ErrorKind::PermissionDenied.into()));
     }
     Ok(())
 }

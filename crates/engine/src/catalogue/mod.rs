@@ -5,7 +5,7 @@
 //!
 //! # Rules
 //! - **States are held twice**, as types (`BackupState::may_become`, [`states`]) and as constraints and triggers in the SQL.
-//! - **Every write is one IMMEDIATE transaction**, and everything that a run writes goes in under the fence of its [`Lease`]: a run
+//! - **Every write is one IMMEDIATE transaction**, and everything that a run writes goes in under the fence of its [`Lease`](crate::lease::Lease): a run
 //!   whose lease was taken changes nothing any more.
 //! - **Names** are compared exactly (`Shop` is not `shop`), and are unique among what has not been removed. An exact name wins over an id.
 //! - **Removing keeps the row** (`removed_at`). A source, destination, plan or key that is gone from the lists still gives its name to the
@@ -64,8 +64,6 @@ pub use runs::{DeadRun, Details, KnownCopy, Leftover};
 pub use verification::CopyResult;
 
 use crate::home::Home;
-#[allow(unused_imports, reason = "named in the documentation")]
-use crate::lease::Lease;
 
 /// How often a write asks again for its turn, each time for `busy_timeout`: a hundred processes on a slow disk need more than one.
 const TURNS: u32 = 6;
