@@ -395,7 +395,8 @@ pub(crate) fn fault(path: &Path, error: &io::Error) -> Error {
         .with("cause", error.to_string())
 }
 
-fn lock_fault(path: &Path, error: &io::Error) -> Error {
+/// A lock that the disk does not give.
+pub(crate) fn lock_fault(path: &Path, error: &io::Error) -> Error {
     Error::new(Code::Internal, "home_lock")
         .with("path", path.display().to_string())
         .with("cause", error.to_string())

@@ -5,8 +5,8 @@
 //!
 //! # Rules
 //! - **States are held twice**, as types (`BackupState::may_become`, [`states`]) and as constraints and triggers in the SQL.
-//! - **Every write is one IMMEDIATE transaction**, and everything that a run writes goes in under the fence of its [`Lease`](crate::lease::Lease): a run
-//!   whose lease was taken changes nothing any more.
+//! - **Every write is one IMMEDIATE transaction**, and everything that a run writes goes in under the fence of its
+//!   [`Lease`](crate::lease::Lease): a run whose lease was taken changes nothing any more.
 //! - **Names** are compared exactly (`Shop` is not `shop`), and are unique among what has not been removed. An exact name wins over an id.
 //! - **Removing keeps the row** (`removed_at`). A source, destination, plan or key that is gone from the lists still gives its name to the
 //!   backups made with it, and those can still be verified, restored, downloaded and deleted. Refused are: a source or destination
@@ -22,9 +22,10 @@
 //! the system counts the neighbours of each page touched as ours: a list of 100,000 backups reads 10 MB and showed as 100.)
 //!
 //! # Files and locks
-//! `runtime/open.lock` (exclusive, for the moments of opening) makes processes check, make and migrate one after the other. `runtime/catalogue.lock` is
-//! held shared for as long as the catalogue is open; who migrates or sets aside needs it exclusively, so nobody ever works on a file that is
-//! being replaced. The latter is not empty once a catalogue was made: a catalogue that has vanished is noticed, not silently made anew.
+//! `runtime/open.lock` (exclusive, for the moments of opening) makes processes check, make and migrate one after the other.
+//! `runtime/catalogue.lock` is held shared for as long as the catalogue is open; who migrates or sets aside needs it exclusively, so
+//! nobody ever works on a file that is being replaced. The latter is not empty once a catalogue was made: one that has vanished is
+//! noticed, not silently made anew.
 
 mod adopt;
 mod backups;

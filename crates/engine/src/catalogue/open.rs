@@ -89,7 +89,7 @@ impl Locks {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if asked.elapsed() < GATE => std::thread::sleep(Duration::from_millis(5)),
                 Err(TryLockError::WouldBlock) => return Err(in_use(&home.catalogue())),
-                Err(TryLockError::Error(e)) => return Err(home::fault(&path, &e)),
+                Err(TryLockError::Error(e)) => return Err(home::lock_fault(&path, &e)),
             }
         }
         let in_use = home::open_or_create_private(&in_use_path(home))?;
@@ -118,7 +118,7 @@ impl Locks {
         match self.in_use.try_lock() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => Err(in_use(&home.catalogue())),
-            Err(TryLockError::Error(e)) => Err(home::fault(&in_use_path(home), &e)),
+            Err(TryLockError::Error(e)) => Err(home::lock_fault(&in_use_path(home), &e)),
         }
     }
 
@@ -128,7 +128,7 @@ impl Locks {
         match self.in_use.try_lock_shared() {
             Ok(()) => Ok(self.in_use),
             Err(TryLockError::WouldBlock) => Err(in_use(&home.catalogue())),
-            Err(TryLockError::Error(e)) => Err(home::fault(&in_use_path(home), &e)),
+            Err(TryLockError::Error(e)) => Err(home::lock_fault(&in_use_path(home), &e)),
         }
     }
 }
