@@ -83,7 +83,12 @@ impl Coffre {
         if let Ok(found) = self.engine.catalogue.destination(DEFAULT_DESTINATION) {
             return Ok(found);
         }
-        let folder = self.engine.home.root().join("backups");
+        self.add_destination(&self.default_address()?, DEFAULT_DESTINATION, None)
+    }
+
+    /// The address of the folder `backups/` of the home.
+    pub(crate) fn default_address(&self) -> Result<String> {
+        let folder = self.engine.home.backups();
         let path = folder
             .to_str()
             .ok_or_else(|| Error::new(Code::Usage, "file_path").with("path", folder.display().to_string()))?;
@@ -95,7 +100,7 @@ impl Coffre {
             path: path.to_owned(),
             query: std::collections::BTreeMap::new(),
         };
-        self.add_destination(&address.to_string(), DEFAULT_DESTINATION, None)
+        Ok(address.to_string())
     }
 
     /// Every destination.

@@ -5,6 +5,7 @@
 
 pub mod adapters;
 pub mod backups;
+pub mod catalogues;
 pub mod destinations;
 pub mod journals;
 pub mod keys;

@@ -72,7 +72,7 @@ impl Coffre {
 
 /// The clock, at the precision in which times are stored: what was written compares equal to what is read back.
 #[allow(clippy::disallowed_methods, reason = "the edge: the one place where the clock is read")]
-fn now_in_milliseconds() -> chrono::DateTime<Utc> {
+pub(crate) fn now_in_milliseconds() -> chrono::DateTime<Utc> {
     chrono::SubsecRound::trunc_subsecs(Utc::now(), 3)
 }
 

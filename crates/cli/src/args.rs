@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Journal(Journal),
     #[command(subcommand)]
     Settings(Settings),
+    #[command(subcommand)]
+    Catalogue(Catalogue),
     Completions(Completions),
     Demo(Demo),
 }
@@ -393,6 +395,14 @@ pub(crate) enum Settings {
     List,
     Get { key: String },
     Set { key: String, value: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Catalogue {
+    Rebuild {
+        #[arg(long, value_name = "D", required = true, num_args = 1.., allow_hyphen_values = true)]
+        from: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,7 @@ impl Command {
             Command::RecoverySheet(_) => "recovery-sheet",
             Command::Journal(_) => "journal",
             Command::Settings(_) => "settings",
+            Command::Catalogue(_) => "catalogue",
             Command::Completions(_) => "completions",
             Command::Demo(_) => "demo",
         }
@@ -65,6 +66,7 @@ pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel
         Command::RecoverySheet(sheet) => misc::recovery_sheet(coffre, sheet, out),
         Command::Journal(arguments) => misc::journal(coffre, arguments, out),
         Command::Settings(settings) => misc::settings(coffre, settings, out),
+        Command::Catalogue(catalogue) => misc::catalogue(coffre, catalogue, out, cancel),
         Command::Completions(shell) => completions(out, shell),
         Command::Demo(arguments) => demo::run(coffre, arguments, out, cancel),
     }

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use coffre_api::catalogues::set_aside_if_damaged;
 use coffre_api::model::journal::Author;
 use coffre_api::model::{Cancel, Error, Result};
 use coffre_api::words::{Language, Words};
@@ -70,11 +71,17 @@ fn language(arguments: &[OsString]) -> Language {
 
 fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
     let home = home(cli)?;
-    let coffre = Coffre::open(Opening {
+    let opening = || Opening {
         home: home.clone(),
         author: Author::Cli,
         actor: actor(),
-    })?;
+    };
+    if let Command::Catalogue(_) = &cli.command
+        && let Some(aside) = set_aside_if_damaged(&opening())?
+    {
+        out.say_aside("cli.set_aside", &[("path", aside.display().to_string().into())]);
+    }
+    let coffre = Coffre::open(opening())?;
     let _log = output::log_to(&home)?;
     tracing::info!(arguments = ?cli.command.name(), "start");
     let mut out = out.clone();

@@ -4,11 +4,13 @@ use coffre_model::database::{Checker, DatabaseKind, DumpFormat};
 use coffre_model::{Code, Error, Result};
 
 pub mod postgres;
+pub mod process;
 pub mod recognise;
+pub mod sqlite;
 
 /// Every kind of database that this build knows.
 pub fn kinds() -> &'static [&'static dyn DatabaseKind] {
-    &[]
+    &[&postgres::Postgres, &sqlite::Sqlite]
 }
 
 /// The kind behind an address's scheme.

@@ -206,6 +206,7 @@ fn attempt(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Manifest> {
+    let mut clock = Laps::start();
     let _place = wait_for_place(engine, &backup.id, observer, cancel)?;
     News::new(observer, Some(backup.id), Step::Preparing, None, false);
     let runtime = engine.home.runtime_dir(&backup.id)?;
@@ -232,6 +233,7 @@ fn attempt(
     }
     first_error_if_all_lost(&copies)?;
 
+    clock.lap("prepared");
     let mut dump = database.dump()?;
     let options = StoreOptions {
         compression: job.compression,
@@ -241,8 +243,10 @@ fn attempt(
     };
     let mut news = News::new(observer, Some(backup.id), Step::Dumping, probe.estimated_bytes, true);
     let stored = store(&mut *dump, uploads, &options, &mut |raw, _stored| news.tell(raw))?;
+    clock.lap("dumped");
     News::new(observer, Some(backup.id), Step::Counting, None, false);
     let facts = dump.finish()?;
+    clock.lap("counted");
     drop(database);
     cancel.check()?;
 
@@ -271,7 +275,9 @@ fn attempt(
             keep(&mut copies[at], committed, &job.destinations[at]);
         }
         first_error_if_all_lost(&copies)?;
+        clock.lap("committed");
         verify_copies(engine, job, kind, backup, &facts, &places, &mut copies, observer, cancel)?;
+        clock.lap("verified");
         flag(engine, backup)?;
         let end = end_time(engine, backup.started_at);
         backup.ended_at = Some(end.0);
@@ -299,6 +305,21 @@ fn attempt(
         take_back(&places, &written)?;
     }
     outcome
+}
+
+/// How long each part of a run took, for the log and the bench.
+struct Laps(std::time::Instant);
+
+impl Laps {
+    fn start() -> Self {
+        Laps(std::time::Instant::now())
+    }
+
+    fn lap(&mut self, name: &'static str) {
+        let ms = u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(lap = name, ms, "backup");
+        self.0 = std::time::Instant::now();
+    }
 }
 
 fn threads() -> usize {

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod lease;
 pub mod pipeline;
 pub mod place;
+pub mod rebuild;
 pub mod recovery_sheet;
 pub mod restore;
 pub mod secrets;

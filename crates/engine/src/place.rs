@@ -68,6 +68,18 @@ pub fn open_to_write(engine: &Engine, destination: &Destination, cancel: &Cancel
 }
 
 impl Place {
+    /// Writes down the identity that lies there, for a place that this catalogue uses for the first time without writing to it.
+    ///
+    /// # Errors
+    /// `DEST_IDENTITY` where there is none: then there is nothing of ours either.
+    pub fn take_on_identity(&self, engine: &Engine) -> Result<()> {
+        if self.destination.identity.is_none() {
+            let found = self.identity()?.ok_or_else(|| self.wrong("destination_no_backups"))?;
+            engine.catalogue.set_identity(&self.destination.id, &found.id)?;
+        }
+        Ok(())
+    }
+
     fn identity(&self) -> Result<Option<Identity>> {
         let Some(bytes) = read_small(self.storage.as_ref(), IDENTITY_FILE)? else {
             return Ok(None);

@@ -6,8 +6,11 @@
 
 mod commands;
 mod content;
+mod facts;
 mod page;
 mod plain;
+mod query;
+mod wording;
 
 use chrono::{DateTime, Utc};
 use coffre_model::backup::Backup;
@@ -15,7 +18,7 @@ use coffre_model::key::Key;
 use coffre_model::manifest::Manifest;
 use coffre_model::{Id, Secret};
 
-pub use commands::{FILE_MARK, KEY_FILE, Step, StepKind, commands, shell_quote, steps};
+pub use commands::{FILE_MARK, KEY_FILE, Step, StepKind, TARGET, TARGET_MARK, commands, shell_quote, steps};
 
 /// What goes on a sheet.
 pub struct Sheet {
@@ -37,7 +40,7 @@ pub struct Entry {
     pub manifest: Option<Manifest>,
     /// The addresses of the destinations of its copies. Canonical ones, which hold no secret.
     pub places: Vec<Place>,
-    /// What loads its plain file: `DatabaseKind::stock_load`.
+    /// What loads its plain file: `DatabaseKind::stock_load`, with [`FILE_MARK`] and [`TARGET_MARK`] in it.
     pub stock_load: Vec<String>,
 }
 

@@ -160,7 +160,14 @@ fn step<T>(engine: &Engine, row: &mut Restore, name: &str, work: impl FnOnce(&mu
         row.steps[at].started_at = Some((engine.now)());
         engine.catalogue.update_restore(row, None)?;
     }
+    let began = std::time::Instant::now();
     let outcome = work(row);
+    tracing::info!(
+        lap = name,
+        ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ok = outcome.is_ok(),
+        "restore"
+    );
     if let Some(at) = at {
         row.steps[at].state = if outcome.is_ok() { StepState::Done } else { StepState::Failed };
         row.steps[at].ended_at = Some((engine.now)());

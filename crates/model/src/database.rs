@@ -123,8 +123,8 @@ pub trait DatabaseKind: Send + Sync {
     fn dump_format(&self, source: &Source) -> DumpFormat;
     /// A reader of this format that is fed the plain bytes in order and finds damage, above all a missing end.
     fn checker(&self, format: DumpFormat) -> Box<dyn Checker>;
-    /// The stock command lines that load a plain file of this format into `target` (a name to be replaced by the reader of the
-    /// recovery sheet). One command a line, no shell tricks.
+    /// The stock command lines that load a plain file of this format into a new place. `<file>` stands for the plain file, `<target>` for
+    /// a plain name of the new database. One command a line, no shell tricks.
     fn stock_load(&self, format: DumpFormat) -> Vec<String>;
     /// Makes the database ready for use. Must not connect yet, must not write.
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>>;
@@ -149,6 +149,10 @@ pub trait Database: Send {
     fn settle_target(&mut self) -> Result<()>;
     /// Takes back what `prepare_target` and `load` made, so that the target is as before. Idempotent.
     fn discard_target(&mut self) -> Result<()>;
+    /// Remarks for a person about what was done to a target so far (owners that had to be left out, …), each told once.
+    fn remarks(&mut self) -> Vec<Error> {
+        Vec::new()
+    }
 }
 
 /// A dump as a stream. **A failed dump is a failed read**: exit status, end marker and non-zero length are checked inside `read`

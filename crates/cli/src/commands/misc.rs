@@ -1,8 +1,8 @@
-//! `coffre recovery-sheet`, `journal`, `settings`.
+//! `coffre recovery-sheet`, `journal`, `settings`, `catalogue`.
 
 use coffre_api::Coffre;
-use coffre_api::model::Result;
 use coffre_api::model::journal::Entry;
+use coffre_api::model::{Cancel, Result};
 use serde_json::json;
 
 use crate::args;
@@ -86,4 +86,26 @@ pub(super) fn settings(coffre: &Coffre, command: &args::Settings, out: &Out) -> 
             out.document(&[("setting", &setting)])
         }
     }
+}
+
+pub(super) fn catalogue(coffre: &Coffre, command: &args::Catalogue, out: &Out, cancel: &Cancel) -> Result<()> {
+    let args::Catalogue::Rebuild { from } = command;
+    let mut found = Vec::new();
+    for place in from {
+        let (destination, rebuilt) = coffre.rebuild(place, cancel)?;
+        out.say(
+            "cli.rebuilt",
+            &[
+                ("name", json!(destination.name)),
+                ("backups_count", json!(rebuilt.backups)),
+                ("copies_count", json!(rebuilt.copies)),
+                ("known_count", json!(rebuilt.known)),
+            ],
+        );
+        out.remarks(&rebuilt.unusable);
+        found.push((destination, rebuilt));
+    }
+    out.say_aside("cli.rebuilt_next", &[]);
+    let rebuilt: Vec<_> = found.iter().map(|(d, r)| json!({"destination": d.name, "backups": r.backups, "copies": r.copies, "known": r.known, "unusable": r.unusable})).collect();
+    out.document(&[("rebuilt", &rebuilt)])
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use coffre_testkit::coffre::Coffre;
 use coffre_testkit::invariants::Invariants;
-use coffre_testkit::process::run;
+use coffre_testkit::run;
 use serde_json::Value;
 
 use crate::program;

@@ -4,8 +4,12 @@
 use coffre_model::compression::Compression;
 use coffre_model::manifest::Manifest;
 
-/// In a line of `DatabaseKind::stock_load`: stands for the plain file.
-pub const FILE_MARK: &str = "{file}";
+/// In a line of `DatabaseKind::stock_load`: stands for the plain file, already quoted for a shell.
+pub const FILE_MARK: &str = "<file>";
+/// In a line of `DatabaseKind::stock_load`: stands for the name of the new database.
+pub const TARGET_MARK: &str = "<target>";
+/// What the new database is called in the commands: a plain word, so that they run as they are printed.
+pub const TARGET: &str = "target";
 /// The file that the decryption reads the private key from.
 pub const KEY_FILE: &str = "./key.txt";
 
@@ -85,7 +89,10 @@ pub fn steps(manifest: &Manifest, stock_load: &[String]) -> Vec<Step> {
             check(manifest.backup.raw_sha256.as_deref(), &names.plain),
         );
     }
-    let load = stock_load.iter().map(|line| line.replace(FILE_MARK, &names.plain));
+    // A mark left as it is would be a redirection to the shell.
+    let load = stock_load
+        .iter()
+        .map(|line| line.replace(FILE_MARK, &names.plain).replace(TARGET_MARK, TARGET));
     step(StepKind::Load, load.collect());
     steps
 }

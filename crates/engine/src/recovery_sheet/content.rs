@@ -2,30 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
-use coffre_model::address::Address;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::database::TableCount;
 use coffre_model::key::Key;
-use coffre_model::manifest::Manifest;
 use coffre_model::{Error, Secret};
 
-use super::commands::{KEY_FILE, Step, StepKind, shell_quote, steps};
+use super::commands::{KEY_FILE, Step, StepKind, steps};
+use super::facts::{Package, database, export, fetch, package, place, save_key};
+use super::query::query;
+use super::wording::{bytes, fill, number, time, visible};
 use super::{Entry, Sheet, SheetKey, Words};
-
-/// More tables than this are listed, but not put into one query.
-const QUERY_TABLES: usize = 60;
 
 /// A piece of the sheet.
 pub(super) enum Block {
-    /// A heading; the first level begins a new page.
+    /// The beginning of a backup.
+    Backup { title: String, new_page: bool },
+    /// A heading inside the summary or a backup: 1 for a chapter, 2 for a part of it that is kept on one page.
     Heading { level: u8, text: String },
+    /// Whether a backup can be trusted, where it can.
+    Verdict { title: String, text: String },
     /// Running text.
     Text(String),
     /// Labels and values.
-    Facts(Vec<(String, String)>),
+    Facts(Vec<(String, Cell)>),
     /// A table.
-    Table { head: Vec<String>, rows: Vec<Vec<String>> },
+    Table { head: Vec<String>, rows: Vec<Vec<Cell>> },
     /// Names and numbers, many of them.
     Counts(Vec<(String, String)>),
     /// Something that must not be overlooked.
@@ -43,6 +44,23 @@ pub(super) enum Block {
     Secret(String),
     /// A line to be filled in by hand.
     Blank(String),
+}
+
+/// A value.
+pub(super) struct Cell {
+    pub(super) text: String,
+    /// A name of a file, a place or a key: every character counts.
+    pub(super) code: bool,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Cell { text, code: false }
+    }
+}
+
+fn code(text: String) -> Cell {
+    Cell { text, code: true }
 }
 
 /// A whole sheet.
@@ -72,7 +90,14 @@ pub(super) fn of(sheet: &Sheet, words: Words) -> Document {
         language: words.language.to_owned(),
         title: writer.say("sheet.title", &[]),
         lead: writer.say(lead, &[("what", count)]),
-        footer: writer.say("sheet.footer", &[("time", time(sheet.made_at))]),
+        footer: writer.say(
+            if writer.has_secrets() {
+                "sheet.footer_secret"
+            } else {
+                "sheet.footer"
+            },
+            &[("time", time(sheet.made_at))],
+        ),
         blocks,
     }
 }
@@ -100,54 +125,36 @@ impl Writer<'_> {
         format!("{message} ({})", error.code())
     }
 
-    fn number(&self, number: u64) -> String {
-        // U+202F, the narrow no-break space.
-        let separator = if self.words.language == "fr" { '\u{202f}' } else { ',' };
-        let digits = number.to_string();
-        let mut text = String::new();
-        for (i, digit) in digits.chars().enumerate() {
-            if i > 0 && (digits.len() - i).is_multiple_of(3) {
-                text.push(separator);
-            }
-            text.push(digit);
-        }
-        text
+    fn number(&self, value: u64) -> String {
+        number(self.words.language, value)
     }
 
-    /// `213.4 MB (213,400,112 bytes)`: round to talk about, exact to compare.
-    fn bytes(&self, bytes: u64) -> String {
-        let units = self.word("sheet.units");
-        let units: Vec<&str> = units.split_whitespace().collect();
-        let unit = |i: usize| units.get(i).copied().unwrap_or("");
-        let exact = format!("{}\u{a0}{}", self.number(bytes), unit(0));
-        let mut size = bytes;
-        let mut at = 0;
-        while size >= 1_000_000 && at + 2 < units.len() {
-            size /= 1000;
-            at += 1;
-        }
-        if bytes < 1000 {
-            return exact;
-        }
-        let point = if self.words.language == "fr" { ',' } else { '.' };
-        format!("{}{point}{}\u{a0}{} ({exact})", size / 1000, size % 1000 / 100, unit(at + 1))
+    fn bytes(&self, value: u64) -> String {
+        bytes(self.words.language, &self.word("sheet.units"), value)
+    }
+
+    fn has_secrets(&self) -> bool {
+        self.sheet.keys.iter().any(|key| key.secret.is_some())
     }
 
     fn summary(&self, blocks: &mut Vec<Block>) {
         let sheet = self.sheet;
         let sources: BTreeSet<String> = sheet.entries.iter().map(|entry| visible(&entry.backup.source)).collect();
         let mut facts = vec![
-            (self.word("sheet.made_at"), time(sheet.made_at)),
+            (self.word("sheet.made_at"), time(sheet.made_at).into()),
             (
                 self.word("sheet.made_by"),
-                format!("Coffre {}", visible(&sheet.coffre_version)),
+                format!("Coffre {}", visible(&sheet.coffre_version)).into(),
             ),
         ];
         if !sources.is_empty() {
-            facts.push((self.word("sheet.sources"), sources.into_iter().collect::<Vec<_>>().join(", ")));
+            facts.push((
+                self.word("sheet.sources"),
+                sources.into_iter().collect::<Vec<_>>().join(", ").into(),
+            ));
         }
         blocks.push(Block::Facts(facts));
-        if sheet.keys.iter().any(|key| key.secret.is_some()) {
+        if self.has_secrets() {
             blocks.push(Block::Warning {
                 title: self.word("sheet.secret_title"),
                 text: self.word("sheet.secret_text"),
@@ -158,7 +165,7 @@ impl Writer<'_> {
         }
         if sheet.entries.len() > 1 {
             blocks.push(Block::Heading {
-                level: 2,
+                level: 1,
                 text: self.word("sheet.contents"),
             });
             blocks.push(Block::Table {
@@ -170,12 +177,12 @@ impl Writer<'_> {
         }
     }
 
-    fn summary_row(&self, backup: &Backup) -> Vec<String> {
+    fn summary_row(&self, backup: &Backup) -> Vec<Cell> {
         vec![
-            visible(&backup.source),
-            backup.code.to_string(),
-            time(backup.started_at),
-            self.word(&format!("sheet.backup_state.{}", backup.state)),
+            visible(&backup.source).into(),
+            code(backup.code.to_string()),
+            time(backup.started_at).into(),
+            self.word(&format!("sheet.backup_state.{}", backup.state)).into(),
         ]
     }
 
@@ -183,7 +190,7 @@ impl Writer<'_> {
     fn needs(&self, blocks: &mut Vec<Block>) {
         let mut packages = BTreeSet::new();
         let mut hashes = false;
-        for step in self.sheet.entries.iter().flat_map(|entry| recovery(entry)) {
+        for step in self.sheet.entries.iter().flat_map(recovery) {
             hashes |= step.kind == StepKind::Check;
             packages.extend(step.lines.iter().filter_map(|line| package(line.split(' ').next()?)));
         }
@@ -191,7 +198,7 @@ impl Writer<'_> {
             return;
         }
         blocks.push(Block::Heading {
-            level: 2,
+            level: 1,
             text: self.word("sheet.needs"),
         });
         blocks.push(Block::Text(self.word("sheet.needs_text")));
@@ -212,10 +219,10 @@ impl Writer<'_> {
             });
         }
         if hashes {
-            let command = ("command", "shasum -a 256 -c".to_owned());
-            blocks.push(Block::Text(
-                self.say("sheet.needs_shasum", &[("stock", "sha256sum -c".to_owned()), command]),
-            ));
+            blocks.push(Block::Commands {
+                title: self.word("sheet.needs_shasum"),
+                commands: vec!["shasum -a 256 -c".into()],
+            });
         }
     }
 
@@ -236,7 +243,7 @@ impl Writer<'_> {
             return;
         }
         blocks.push(Block::Heading {
-            level: 2,
+            level: 1,
             text: self.word(if known.len() + unknown.len() == 1 {
                 "sheet.key"
             } else {
@@ -251,7 +258,7 @@ impl Writer<'_> {
         }
         for name in unknown {
             blocks.push(Block::Heading {
-                level: 3,
+                level: 2,
                 text: visible(&name),
             });
             blocks.push(Block::Text(self.word("sheet.key_unknown")));
@@ -261,29 +268,26 @@ impl Writer<'_> {
 
     fn key(&self, key: &Key, secret: Option<&Secret>, blocks: &mut Vec<Block>) {
         blocks.push(Block::Heading {
-            level: 3,
+            level: 2,
             text: visible(&key.name),
         });
         let mut facts = vec![(
             self.word("sheet.key_kind"),
-            self.word(&format!("sheet.key_kind_{}", key.kind)),
+            self.word(&format!("sheet.key_kind_{}", key.kind)).into(),
         )];
         if let Some(recipient) = &key.recipient {
-            facts.push((self.word("sheet.key_public"), visible(recipient)));
+            facts.push((self.word("sheet.key_public"), code(visible(recipient))));
         }
-        facts.push((self.word("sheet.key_made"), time(key.created_at)));
+        facts.push((self.word("sheet.key_made"), time(key.created_at).into()));
         let opens = self
             .sheet
             .entries
             .iter()
             .filter(|entry| self.key_of(entry).is_some_and(|k| k.key.id == key.id));
-        facts.push((
-            self.word("sheet.key_opens"),
-            opens
-                .map(|entry| entry.backup.code.to_string())
-                .collect::<Vec<_>>()
-                .join(", "),
-        ));
+        let opens: Vec<String> = opens.map(|entry| entry.backup.code.to_string()).collect();
+        if !opens.is_empty() {
+            facts.push((self.word("sheet.key_opens"), code(opens.join(", "))));
+        }
         blocks.push(Block::Facts(facts));
         match secret {
             Some(secret) => {
@@ -292,8 +296,8 @@ impl Writer<'_> {
             }
             None => {
                 blocks.push(Block::Commands {
-                    title: self.word("sheet.key_export"),
-                    commands: vec![export(&key.name)],
+                    title: self.word(&format!("sheet.key_export_{}", key.kind)),
+                    commands: vec![export(key)],
                 });
                 blocks.push(Block::Blank(self.word("sheet.key_place")));
             }
@@ -312,14 +316,15 @@ impl Writer<'_> {
 
     fn backup(&self, entry: &Entry, blocks: &mut Vec<Block>) {
         let backup = &entry.backup;
-        blocks.push(Block::Heading {
-            level: 1,
-            text: format!("{} · {}", visible(&backup.source), backup.code),
+        let steps = recovery(entry);
+        blocks.push(Block::Backup {
+            title: format!("{} · {}", visible(&backup.source), backup.code),
+            // One that cannot be restored needs no page of its own.
+            new_page: !steps.is_empty() && self.sheet.entries.len() > 1,
         });
         self.standing(backup, blocks);
         self.facts(entry, blocks);
         self.copies(entry, blocks);
-        let steps = recovery(entry);
         if steps.is_empty() {
             let key = match (&entry.manifest, backup.copies.iter().any(readable)) {
                 (None, _) => "sheet.no_manifest",
@@ -333,7 +338,7 @@ impl Writer<'_> {
             return;
         }
         blocks.push(Block::Heading {
-            level: 2,
+            level: 1,
             text: self.word("sheet.steps"),
         });
         blocks.push(Block::Text(self.word("sheet.steps_text")));
@@ -344,8 +349,13 @@ impl Writer<'_> {
     fn standing(&self, backup: &Backup, blocks: &mut Vec<Block>) {
         let verified_at = backup.copies.iter().filter_map(|copy| copy.verified_at).max();
         match (backup.state, verified_at) {
-            (BackupState::Verified, Some(at)) => blocks.push(Block::Text(self.say("sheet.verified_at", &[("time", time(at))]))),
-            (BackupState::Verified, None) => blocks.push(Block::Text(self.word("sheet.verified"))),
+            (BackupState::Verified, at) => blocks.push(Block::Verdict {
+                title: self.word("sheet.backup_state.verified"),
+                text: match at {
+                    Some(at) => self.say("sheet.verified_at", &[("time", time(at))]),
+                    None => self.word("sheet.verified"),
+                },
+            }),
             (state, _) => blocks.push(Block::Warning {
                 title: self.word(&format!("sheet.backup_state.{state}")),
                 text: match &backup.error {
@@ -362,8 +372,11 @@ impl Writer<'_> {
 
     fn facts(&self, entry: &Entry, blocks: &mut Vec<Block>) {
         let backup = &entry.backup;
-        let mut facts = vec![(self.word("sheet.taken"), time(backup.started_at))];
-        let mut fact = |key: &str, value: Option<String>| facts.extend(value.map(|value| (self.word(key), value)));
+        let mut facts = vec![(self.word("sheet.taken"), Cell::from(time(backup.started_at)))];
+        let mut fact = |key: &str, value: Option<String>| {
+            let cell = |text| if key == "sheet.file" { code(text) } else { text.into() };
+            facts.extend(value.map(|text| (self.word(key), cell(text))));
+        };
         fact(
             "sheet.database",
             entry.manifest.as_ref().map(|manifest| database(manifest, backup)),
@@ -408,7 +421,7 @@ impl Writer<'_> {
             .filter(|copy| copy.state != CopyState::Deleted)
             .collect();
         blocks.push(Block::Heading {
-            level: 2,
+            level: 1,
             text: self.word("sheet.copies"),
         });
         if copies.is_empty() {
@@ -418,11 +431,11 @@ impl Writer<'_> {
         let rows = copies.iter().map(|copy| {
             let state = self.word(&format!("sheet.copy_state.{}", copy.state));
             vec![
-                visible(&copy.destination),
-                place(entry, copy),
+                visible(&copy.destination).into(),
+                code(place(entry, copy)),
                 match copy.verified_at.filter(|_| copy.state == CopyState::Verified) {
-                    Some(at) => format!("{state}, {}", time(at)),
-                    None => state,
+                    Some(at) => format!("{state}, {}", time(at)).into(),
+                    None => state.into(),
                 },
             ]
         });
@@ -445,20 +458,9 @@ impl Writer<'_> {
                 commands,
             });
         };
-        let artifact = entry
-            .manifest
-            .as_ref()
-            .map(|manifest| visible(&manifest.artifact))
-            .unwrap_or_default();
-        let fetch: Vec<String> = entry
-            .backup
-            .copies
-            .iter()
-            .filter(|copy| readable(copy))
-            .filter_map(|copy| fetch(entry, copy))
-            .take(1)
-            .collect();
-        step("fetch", self.say("sheet.step.fetch_text", &[("file", artifact)]), fetch);
+        let local = entry.backup.copies.iter().filter(|copy| readable(copy));
+        let fetch = local.filter_map(|copy| fetch(entry, copy)).take(1).collect();
+        step("fetch", self.word("sheet.step.fetch_text"), fetch);
         for made in steps {
             let lines = made.lines.clone();
             match made.kind {
@@ -505,6 +507,8 @@ impl Writer<'_> {
         let version = newer
             .and_then(|manifest| manifest.backup.tool.as_ref())
             .map(|tool| visible(&tool.version));
+        // 15.20: any 15 reads what another 15 wrote.
+        let version = version.map(|version| version.split('.').next().unwrap_or_default().to_owned());
         match version {
             Some(version) => format!(
                 "{} {}",
@@ -526,211 +530,5 @@ fn recovery(entry: &Entry) -> Vec<Step> {
     match &entry.manifest {
         Some(manifest) if entry.backup.copies.iter().any(readable) => steps(manifest, &entry.stock_load),
         _ => Vec::new(),
-    }
-}
-
-/// How a program is installed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Package {
-    debian: &'static str,
-    macos: &'static str,
-}
-
-/// The package of a program that is not on every machine.
-fn package(program: &str) -> Option<Package> {
-    let (debian, macos) = match program {
-        "age" => ("age", "age"),
-        "zstd" => ("zstd", "zstd"),
-        "sqlite3" => ("sqlite3", "sqlite"),
-        "psql" | "pg_restore" | "createdb" => ("postgresql-client", "libpq"),
-        "mariadb" | "mysql" => ("mariadb-client", "mariadb"),
-        _ => return None,
-    };
-    Some(Package { debian, macos })
-}
-
-fn database(manifest: &Manifest, backup: &Backup) -> String {
-    let name = match manifest.database.as_str() {
-        "postgres" => "PostgreSQL",
-        "sqlite" => "SQLite",
-        "mysql" => "MySQL",
-        "mongodb" => "MongoDB",
-        other => other,
-    };
-    match &backup.server_version {
-        Some(version) => visible(&format!("{name} {version}")),
-        None => visible(name),
-    }
-}
-
-/// Where a copy lies: the path of a file, else the address and the key.
-fn place(entry: &Entry, copy: &Copy) -> String {
-    match (local_path(entry, copy), address(entry, copy)) {
-        (Some(path), _) => visible(&path),
-        (None, Some(address)) => visible(&format!("{} · {}", address, copy.key)),
-        (None, None) => visible(&copy.key),
-    }
-}
-
-fn address<'a>(entry: &'a Entry, copy: &Copy) -> Option<&'a str> {
-    let place = entry
-        .places
-        .iter()
-        .find(|place| place.destination_id == copy.destination_id)?;
-    Some(&place.address)
-}
-
-fn local_path(entry: &Entry, copy: &Copy) -> Option<String> {
-    let address = Address::parse(address(entry, copy)?).ok()?;
-    (address.scheme == "file").then(|| format!("{}/{}", address.path.trim_end_matches('/'), copy.key))
-}
-
-/// The command that fetches a copy from a folder. A path with control characters cannot be shown as it is, and gets none.
-fn fetch(entry: &Entry, copy: &Copy) -> Option<String> {
-    let path = local_path(entry, copy)?;
-    (visible(&path) == path).then(|| format!("cp {} .", shell_quote(&path)))
-}
-
-/// The command that exports a key. One without a line feed: a name with control characters is better looked up in `key list`.
-fn export(name: &str) -> String {
-    let name = if visible(name) == name {
-        shell_quote(name)
-    } else {
-        "KEY".to_owned()
-    };
-    let end = if name.starts_with('-') { "-- " } else { "" };
-    format!("(umask 077; coffre key export {end}{name} > {KEY_FILE})")
-}
-
-/// Writes the key file, readable by its owner alone, without changing the shell that it is typed into.
-fn save_key(secret: &Secret) -> String {
-    let line = shell_quote(secret.expose().trim());
-    format!("(umask 077; echo {line} > {KEY_FILE})")
-}
-
-/// One query that counts every table, in the order of the list. Names are taken from the manifest as they are written there, quoted
-/// where they must be; one that is not a name is left out, because a manifest could have been changed by others.
-fn query(counts: &[TableCount]) -> Option<String> {
-    if counts.len() > QUERY_TABLES {
-        return None;
-    }
-    let selects: Vec<String> = counts
-        .iter()
-        .map(|count| count.table.as_str())
-        .filter(|table| is_table_name(table) && visible(table) == *table)
-        .map(|table| format!("SELECT '{}', count(*) FROM {table}", table.replace('\'', "''")))
-        .collect();
-    (!selects.is_empty()).then(|| format!("{};", selects.join("\nUNION ALL ")))
-}
-
-/// Whether a text is nothing but a table's name: plain or double-quoted parts with dots between them.
-fn is_table_name(text: &str) -> bool {
-    let mut rest = text;
-    loop {
-        let after = if let Some(quoted) = rest.strip_prefix('"') {
-            let mut at = 0;
-            loop {
-                match quoted[at..].find('"') {
-                    None => return false,
-                    Some(end) if quoted[at + end + 1..].starts_with('"') => at += end + 2,
-                    Some(end) if at + end == 0 => return false,
-                    Some(end) => break &quoted[at + end + 1..],
-                }
-            }
-        } else {
-            let end = rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-                .unwrap_or(rest.len());
-            if end == 0 || rest.starts_with(|c: char| c.is_ascii_digit()) {
-                return false;
-            }
-            &rest[end..]
-        };
-        match after.strip_prefix('.') {
-            Some(next) => rest = next,
-            None => return after.is_empty(),
-        }
-    }
-}
-
-/// Fills `{name}` where `value` knows it. What was filled in is not searched again: a name may contain braces.
-fn fill(words: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    let mut text = String::new();
-    let mut rest = words;
-    while let Some(start) = rest.find('{') {
-        text.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let known = rest.find('}').and_then(|end| Some((end, value(&rest[1..end])?)));
-        let (end, filled) = known.unwrap_or((0, "{".to_owned()));
-        text.push_str(&filled);
-        rest = &rest[end + 1..];
-    }
-    text + rest
-}
-
-/// 2026-11-05 10:00 UTC: read the same way in every country and every year.
-fn time(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M\u{a0}UTC").to_string()
-}
-
-/// Makes visible what would otherwise move or hide other text: control characters, and marks that turn the direction of writing.
-pub(super) fn visible(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if hidden(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn table_names_and_nothing_else() {
-        for name in [
-            "orders",
-            "public.orders",
-            r#""a ""b""".c"#,
-            r#"public."x;y""#,
-            "größe",
-            "a$1",
-            r#""1""#,
-        ] {
-            assert!(is_table_name(name), "{name}");
-        }
-        for other in [
-            "",
-            ".",
-            "a.",
-            ".a",
-            "1a",
-            "a b",
-            "a;b",
-            "a--b",
-            r#"""#,
-            r#""""#,
-            r#""a"b"#,
-            r#""a"" "#,
-            "a'b",
-            "(select 1)",
-            "a\nb",
-        ] {
-            assert!(!is_table_name(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn facts_are_filled_once() {
-        let value = |name: &str| (name == "a").then(|| "{a} {b}".to_owned());
-        assert_eq!(fill("x {a} y {b} {", value), "x {a} {b} y {b} {");
-        assert_eq!(fill("é{a}", value), "é{a} {b}");
     }
 }

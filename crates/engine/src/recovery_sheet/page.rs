@@ -1,27 +1,37 @@
 //! Draws a sheet as one HTML page. Everything that is not written in this file is escaped.
 
-use super::content::{Block, Document};
+use super::content::{Block, Cell, Document};
 
 const STYLE: &str = include_str!("page.css");
+
+/// About the characters of a command's line.
+const LINE: usize = 80;
 
 /// The whole page.
 pub(super) fn draw(document: &Document) -> String {
     let mut body = String::new();
-    let mut open = false;
+    let mut open = Open::default();
     for block in &document.blocks {
-        if let Block::Heading { level: 1, .. } = block {
-            body.push_str(if open {
-                "</section>\n<section class=\"backup\">\n"
-            } else {
-                "<section class=\"backup\">\n"
-            });
-            open = true;
+        match block {
+            Block::Backup { title, new_page } => {
+                open.close_all(&mut body);
+                let class = if *new_page { "backup new-page" } else { "backup" };
+                body.push_str(&format!("<section class=\"{class}\">\n<h2>{}</h2>\n", data(title)));
+                open.section = true;
+            }
+            Block::Heading { level: 1, text } => {
+                open.close_part(&mut body);
+                body.push_str(&format!("<h3>{}</h3>\n", data(text)));
+            }
+            Block::Heading { text, .. } => {
+                open.close_part(&mut body);
+                body.push_str(&format!("<div class=\"part\">\n<h4>{}</h4>\n", data(text)));
+                open.part = true;
+            }
+            other => draw_block(other, &mut body),
         }
-        draw_block(block, &mut body);
     }
-    if open {
-        body.push_str("</section>\n");
-    }
+    open.close_all(&mut body);
     let (language, title) = (escape(&document.language), escape(&document.title));
     let (lead, footer) = (escape(&document.lead), escape(&document.footer));
     // The footer is printed on each page; between the quotes of CSS only letters, digits and a few signs are let through.
@@ -41,18 +51,44 @@ pub(super) fn draw(document: &Document) -> String {
     )
 }
 
+/// The elements that enclose several blocks.
+#[derive(Default)]
+struct Open {
+    section: bool,
+    part: bool,
+}
+
+impl Open {
+    fn close_part(&mut self, html: &mut String) {
+        if std::mem::take(&mut self.part) {
+            html.push_str("</div>\n");
+        }
+    }
+
+    fn close_all(&mut self, html: &mut String) {
+        self.close_part(html);
+        if std::mem::take(&mut self.section) {
+            html.push_str("</section>\n");
+        }
+    }
+}
+
 fn draw_block(block: &Block, html: &mut String) {
     match block {
-        Block::Heading { level, text } => {
-            // The sheet's own title is the h1; the first level below it is a backup.
-            let level = level + 1;
-            html.push_str(&format!("<h{level}>{}</h{level}>\n", data(text)));
+        // Drawn above: they enclose what follows.
+        Block::Backup { .. } | Block::Heading { .. } => {}
+        Block::Verdict { title, text } => {
+            html.push_str(&format!(
+                "<p class=\"verdict\"><strong>{}.</strong> {}</p>\n",
+                data(title),
+                data(text)
+            ));
         }
         Block::Text(text) => html.push_str(&format!("<p>{}</p>\n", data(text))),
         Block::Facts(facts) => {
             html.push_str("<dl>\n");
             for (label, value) in facts {
-                html.push_str(&format!("<dt>{}</dt><dd>{}</dd>\n", escape(label), data(value)));
+                html.push_str(&format!("<dt>{}</dt><dd>{}</dd>\n", escape(label), draw_cell(value)));
             }
             html.push_str("</dl>\n");
         }
@@ -65,7 +101,7 @@ fn draw_block(block: &Block, html: &mut String) {
             for row in rows {
                 html.push_str("<tr>");
                 for cell in row {
-                    html.push_str(&format!("<td>{}</td>", data(cell)));
+                    html.push_str(&format!("<td>{}</td>", draw_cell(cell)));
                 }
                 html.push_str("</tr>\n");
             }
@@ -118,10 +154,28 @@ fn draw_block(block: &Block, html: &mut String) {
     }
 }
 
-/// One `pre` a command: on paper its first line is told from the lines it runs over to, and none of that is copied along.
+/// One `pre` a command. Each of its words is kept whole where it fits on a line, and is otherwise cut at the very end of the line:
+/// browsers would cut after a hyphen, and a person typing from paper could not tell that hyphen from one of the printer's.
 fn draw_commands(commands: &[String], html: &mut String) {
     for command in commands {
-        html.push_str(&format!("<pre>{}</pre>\n", escape(command)));
+        html.push_str("<pre>");
+        for (i, line) in command.split('\n').enumerate() {
+            html.push_str(if i > 0 { "\n" } else { "" });
+            let words = line.split(' ').map(|word| match escape(word) {
+                word if word.len() <= LINE => format!("<span>{word}</span>"),
+                word => word,
+            });
+            html.push_str(&words.collect::<Vec<_>>().join(" "));
+        }
+        html.push_str("</pre>\n");
+    }
+}
+
+fn draw_cell(cell: &Cell) -> String {
+    if cell.code {
+        format!("<code>{}</code>", data(&cell.text))
+    } else {
+        data(&cell.text)
     }
 }
 

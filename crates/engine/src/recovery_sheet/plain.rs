@@ -23,21 +23,22 @@ pub(super) fn draw(document: &Document) -> String {
 
 fn draw_block(block: &Block, text: &mut String) {
     match block {
-        Block::Heading { level: 1, text: title } => text.push_str(&format!("\n{0}\n{title}\n{0}\n", "=".repeat(WIDTH))),
-        Block::Heading { level: 2, text: title } => text.push_str(&format!("{title}\n{}\n", "-".repeat(width(title)))),
+        Block::Backup { title, .. } => text.push_str(&format!("\n{0}\n{title}\n{0}\n", "=".repeat(WIDTH))),
+        Block::Verdict { title, text: words } => text.push_str(&format!("{}\n", wrap(&format!("{title}. {words}"), ""))),
+        Block::Heading { level: 1, text: title } => text.push_str(&format!("{title}\n{}\n", "-".repeat(width(title)))),
         Block::Heading { text: title, .. } => text.push_str(&format!("{title}\n")),
         Block::Text(words) => text.push_str(&format!("{}\n", wrap(words, ""))),
         Block::Facts(facts) => {
             let room = facts.iter().map(|(label, _)| width(label)).max().unwrap_or(0) + 2;
             for (label, value) in facts {
-                text.push_str(&format!("{label}{}{value}\n", " ".repeat(room - width(label))));
+                text.push_str(&format!("{label}{}{}\n", " ".repeat(room - width(label)), value.text));
             }
         }
         Block::Table { head, rows } => {
             for row in rows {
                 for (label, value) in head.iter().zip(row) {
                     let room = head.iter().map(|label| width(label)).max().unwrap_or(0) + 2;
-                    text.push_str(&format!("{label}{}{value}\n", " ".repeat(room - width(label))));
+                    text.push_str(&format!("{label}{}{}\n", " ".repeat(room - width(label)), value.text));
                 }
                 text.push('\n');
             }

@@ -4,6 +4,8 @@
 //! passphrase read from an inherited descriptor (`COFFRE_VAULT_PASSPHRASE_FD`). Stock `age -d` opens it with the same key. A
 //! passphrase costs scrypt (about a second and 256 MB) once a process, and again for each write; an identity costs nothing.
 
+mod key;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -20,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::{Environment, SecretStore, Status, sync_folder};
 use crate::keys;
+use key::{Inherited, read_key_file};
 
 /// The format number of the JSON inside.
 const SCHEMA: u32 = 1;
@@ -28,8 +31,6 @@ const PARTIAL: &str = "vault.age.partial";
 const LOCK: &str = "vault.lock";
 /// How long to wait for another process that writes.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// No key is longer. Guards against a key file that is really a disk image.
-const KEY_MAX: u64 = 64 * 1024;
 /// The largest vault that is read.
 const VAULT_MAX: u64 = 64 * 1024 * 1024;
 /// scrypt: N = 2^18, as stock `age` uses. Fixed, because the library would otherwise measure this machine and its load.
@@ -468,131 +469,6 @@ fn decrypt(opener: &Opener, bytes: &[u8], path: &Path) -> Result<Secrets> {
         .into_iter()
         .map(|(name, text)| (name, Secret::new(text)))
         .collect())
-}
-
-/// Reads a key file: an age identity, else its whole text as a passphrase.
-fn read_key_file(path: &Path) -> Result<Opener> {
-    let say = |text: &'static str| unavailable(text).with("path", path.to_string_lossy());
-    let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => say("vault_key_missing"),
-        _ => say("vault_key_unreadable").with("cause", error.to_string()),
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    // Judged on the open file: a path could be exchanged between the look and the read.
-    #[cfg(unix)]
-    {
-        let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().map_err(failed)?);
-        if mode & 0o077 != 0 {
-            return Err(say("vault_key_open").with("mode", format!("{:04o}", mode & 0o7777)));
-        }
-    }
-    let text = key_text(&mut file).map_err(|error| error.or_with("path", path.to_string_lossy()))?;
-    if !keys::looks_like_key(text.expose()) {
-        return Ok(Opener::Passphrase(SecretString::from(text.expose())));
-    }
-    match keys::import(text.expose()) {
-        Ok(keys::Imported::Pair { secret, .. }) => {
-            let identity = secret.expose().parse().map_err(|_| say("vault_key_unusable"))?;
-            Ok(Opener::Pair(Box::new(identity)))
-        }
-        Ok(keys::Imported::Passphrase(text)) => Ok(Opener::Passphrase(SecretString::from(text.expose()))),
-        // Something that was meant as a key, damaged or of another kind. To take its text as a passphrase would hide the mistake.
-        Err(error) => Err(say("vault_key_unusable").with("reason", error.text())),
-    }
-}
-
-/// Reads a passphrase or a key to its end, without the one line feed that editors and `echo` add.
-fn key_text(from: &mut impl Read) -> Result<Secret> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_MAX as usize + 1));
-    from.take(KEY_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unavailable("vault_key_unreadable").with("cause", error.to_string()))?;
-    if bytes.len() as u64 > KEY_MAX {
-        return Err(unavailable("vault_key_long").with("max", KEY_MAX));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| unavailable("vault_key_text"))?;
-    let text = text
-        .strip_suffix('\n')
-        .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    if text.trim().is_empty() {
-        return Err(unavailable("vault_key_empty"));
-    }
-    Ok(Secret::new(text))
-}
-
-/// A descriptor that the parent process handed down, with a passphrase behind it.
-#[cfg(unix)]
-struct Inherited(std::os::fd::OwnedFd);
-
-#[cfg(unix)]
-impl Inherited {
-    /// Takes the descriptor over, before any child process could inherit it.
-    fn take(number: &str) -> Result<Self> {
-        use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
-        use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
-
-        let wrong = || unavailable("vault_fd").with("given", number);
-        let raw: i32 = number.parse().map_err(|_| wrong())?;
-        // 1 and 2 are where answers go.
-        if raw < 0 || raw == 1 || raw == 2 {
-            return Err(wrong());
-        }
-        // SAFETY: only asked for its flags, which answers EBADF for a number that is no open descriptor; `raw` is not -1.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
-        if raw == 0 {
-            // Standard input stays open, because the number must not be given to another file.
-            let copy = fcntl_dupfd_cloexec(borrowed, 3).map_err(|_| wrong())?;
-            return Ok(Inherited(copy));
-        }
-        let flags = fcntl_getfd(borrowed).map_err(|_| wrong())?;
-        // Everything that this process opened by itself is close-on-exec, and what was inherited cannot be. So a wrong number never
-        // reads, and closes, our own catalogue.
-        if flags.contains(FdFlags::CLOEXEC) {
-            return Err(wrong());
-        }
-        fcntl_setfd(borrowed, flags | FdFlags::CLOEXEC).map_err(|_| wrong())?;
-        // SAFETY: open (it has flags), inherited and therefore owned by nobody in this process; marked above, so taken only once.
-        Ok(Inherited(unsafe { OwnedFd::from_raw_fd(raw) }))
-    }
-
-    /// Reads to the end, once, and closes it.
-    fn read(self) -> Result<Secret> {
-        key_text(&mut Patient(File::from(self.0)))
-    }
-}
-
-/// Reads a descriptor without waiting for ever on a parent that forgot to close its end.
-#[cfg(unix)]
-struct Patient(File);
-
-#[cfg(unix)]
-impl Read for Patient {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
-        let mut waited = [PollFd::new(&self.0, PollFlags::IN)];
-        match poll(&mut waited, Some(&limit)) {
-            Ok(0) => Err(ErrorKind::TimedOut.into()),
-            Ok(_) => self.0.read(buffer),
-            Err(rustix::io::Errno::INTR) => Err(ErrorKind::Interrupted.into()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Other systems have no inherited descriptors by number.
-#[cfg(not(unix))]
-struct Inherited;
-
-#[cfg(not(unix))]
-impl Inherited {
-    fn take(number: &str) -> Result<Self> {
-        Err(unavailable("vault_fd").with("given", number))
-    }
-
-    fn read(self) -> Result<Secret> {
-        Err(unavailable("vault_fd_used"))
-    }
 }
 
 #[cfg(test)]

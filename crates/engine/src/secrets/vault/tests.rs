@@ -12,6 +12,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::key::KEY_MAX;
 use super::*;
 
 /// Everything that has ever broken a password somewhere, and 1 KB.

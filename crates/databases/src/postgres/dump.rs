@@ -1,0 +1,411 @@
+//! A dump: `pg_dump` in a snapshot that our own session holds and counts in.
+//!
+//! What makes it trustworthy: every byte passes a checker before anybody else sees it; the end of the stream is only told when the program
+//! has ended with 0 and the checker has seen a whole dump; and the rows counted in the snapshot must be the rows in the dump.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use coffre_model::database::{Access, Checker, Dump, DumpFacts, DumpFormat, Parsed};
+use coffre_model::manifest::Scope;
+use coffre_model::source::SourceOptions;
+use coffre_model::{Cancel, Code, Error, Result};
+use tokio_postgres::types::Type;
+
+use super::archive::Archive;
+use super::connect::{Server, Session, session_options};
+use super::counts::{self, Counting};
+use super::environment::Environment;
+use super::failure;
+use super::plain::PlainChecker;
+use super::probe::Seen;
+use super::tables::{self, Kind, Selection, Table};
+use super::tools::{Program, Series};
+use crate::process::{ChildOutput, Invocation, Limits};
+
+/// How many tables are locked by one command.
+const LOCKED_AT_ONCE: usize = 500;
+/// How often locking begins anew because a table was dropped meanwhile.
+const LOCK_TRIES: usize = 5;
+/// How long the search for sessions that were left behind may take.
+const SWEEP_LIMIT: Duration = Duration::from_millis(1500);
+
+/// Everything that a dump is made from.
+pub(crate) struct Plan<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) access: &'a Access,
+    pub(crate) options: &'a SourceOptions,
+    pub(crate) format: DumpFormat,
+    pub(crate) program: &'a Program,
+    pub(crate) seen: &'a Seen,
+}
+
+/// A dump that runs.
+pub(crate) struct PgDump {
+    output: Option<ChildOutput>,
+    counting: Option<Counting>,
+    checker: Box<dyn Checker>,
+    parsed: Option<Parsed>,
+    failure: Option<Error>,
+    scope: Scope,
+    /// The tables whose rows count.
+    counted: BTreeSet<String>,
+    server: Server,
+    /// Keeps the password file until the program has ended.
+    _environment: Environment,
+}
+
+/// A snapshot that was given a name, so that `pg_dump` can see the same.
+struct Snapshot {
+    session: Session,
+    /// Nothing where the server cannot name a snapshot (a standby before version 10).
+    name: Option<String>,
+    selection: Selection,
+}
+
+/// Opens the session that holds the snapshot. Answers also the parameters that the program may use as well.
+fn open(plan: &Plan<'_>) -> Result<(Session, Option<String>)> {
+    let (server, cancel) = (plan.server, &plan.access.cancel);
+    if let Some(options) = session_options(&plan.seen.version, plan.seen.superuser) {
+        match Session::open_with(server, &server.database, cancel, Some(&options)) {
+            Ok(session) => return Ok((session, Some(options))),
+            Err(error) if error.code() == Code::Cancelled => return Err(error),
+            // Whatever it was: without parameters it happens again, or it was because of them.
+            Err(_) => {}
+        }
+    }
+    Ok((Session::open(server, &server.database, cancel)?, None))
+}
+
+/// Starts a dump.
+///
+/// # Errors
+/// `LOCK_TIMEOUT` naming the table, `PRIVILEGE`, `TOOL_MISSING`, and what connecting can bring.
+pub(crate) fn start(plan: &Plan<'_>) -> Result<PgDump> {
+    let (session, options) = open(plan)?;
+    let snapshot = take_snapshot(session, plan)?;
+    let database = plan.server.database.as_str();
+    let environment = Environment::new(plan.server, database, plan.program, &plan.access.runtime, options.as_deref())?;
+    let invocation = environment.apply(invocation(plan, &snapshot));
+    let counted: Vec<Table> = snapshot.selection.counted(plan.seen.standby).cloned().collect();
+    let program = plan.program.clone();
+    let mut dump = PgDump {
+        output: None,
+        counting: None,
+        checker: match plan.format {
+            DumpFormat::Sql => Box::new(PlainChecker::new(true)),
+            _ => Box::new(Archive::new()),
+        },
+        parsed: None,
+        failure: None,
+        scope: scope(plan, &snapshot.selection),
+        counted: counted.iter().map(Table::display).collect(),
+        server: plan.server.clone(),
+        _environment: environment,
+    };
+    if snapshot.name.is_some() {
+        dump.counting = Some(Counting::start(snapshot.session, counted, plan.access.stall)?);
+    }
+    dump.output = Some(ChildOutput::start(
+        &invocation,
+        Limits {
+            stall: plan.access.stall,
+            cancel: plan.access.cancel.clone(),
+        },
+        Box::new(move |ended| failure::meaning(&program, ended)),
+    )?);
+    Ok(dump)
+}
+
+/// Locks every table that is dumped, takes a snapshot *afterwards*, and names it. In this order nothing that is not transactional (TRUNCATE)
+/// can come between the snapshot and the rows.
+fn take_snapshot(mut session: Session, plan: &Plan<'_>) -> Result<Snapshot> {
+    let mut tries = LOCK_TRIES;
+    let selection = loop {
+        let known = choose(&mut session, plan.options)?;
+        counts::begin(&mut session)?;
+        let locked = lock(&mut session, &locked_kinds(&known)).and_then(|()| {
+            // The first query of the transaction: from here on everything is seen as it is now.
+            let selection = choose(&mut session, plan.options)?;
+            let new: Vec<&Table> = locked_kinds(&selection)
+                .into_iter()
+                .filter(|table| !known.taken.iter().any(|old| old.oid == table.oid))
+                .collect();
+            lock(&mut session, &new)?;
+            Ok(selection)
+        });
+        tries -= 1;
+        match locked {
+            Ok(selection) => break selection,
+            Err(error) => {
+                let dropped_meanwhile = error.detail("sqlstate").as_deref() == Some("42P01");
+                if !(dropped_meanwhile && tries > 0) && error.code() != Code::LockTimeout {
+                    return Err(error);
+                }
+                session.run("ROLLBACK")?;
+                if error.code() == Code::LockTimeout {
+                    return Err(with_holder(&mut session, error, &known));
+                }
+            }
+        }
+    };
+    // A standby can do it since 10; `pg_dump` can use it since 9.5.
+    let can = (!plan.seen.standby || session.version().series.0 >= 10) && plan.program.version.series >= Series(9, 5);
+    let name = match can {
+        true => Some(session.value("SELECT pg_catalog.pg_export_snapshot()")?),
+        false => None,
+    };
+    Ok(Snapshot {
+        session,
+        name,
+        selection,
+    })
+}
+
+fn choose(session: &mut Session, options: &SourceOptions) -> Result<Selection> {
+    let all = tables::list(session)?;
+    let mut selection = tables::select(&all, options)?;
+    tables::settle_dependents(session, &all, &mut selection)?;
+    Ok(selection)
+}
+
+/// What `pg_dump` locks as well.
+fn locked_kinds(selection: &Selection) -> Vec<&Table> {
+    let kinds = [Kind::Ordinary, Kind::Partitioned];
+    selection.taken.iter().filter(|table| kinds.contains(&table.kind)).collect()
+}
+
+fn lock(session: &mut Session, tables: &[&Table]) -> Result<()> {
+    for some in tables.chunks(LOCKED_AT_ONCE) {
+        let names: Vec<_> = some.iter().map(|table| format!("ONLY {}", table.sql())).collect();
+        session.run(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
+    }
+    Ok(())
+}
+
+/// Adds which table is locked, and who holds it, to a lock timeout. By now the lock may be free; then nothing is added.
+fn with_holder(session: &mut Session, error: Error, known: &Selection) -> Error {
+    let oids: Vec<u32> = known.taken.iter().map(|table| table.oid).collect();
+    let holders = session.query(
+        "SELECT l.relation, l.pid, COALESCE(a.usename::text, ''), COALESCE(a.application_name, '')
+           FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+          WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation = ANY ($1)
+            AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+          ORDER BY l.granted DESC LIMIT 1",
+        &[(&oids, Type::OID_ARRAY)],
+    );
+    // The lock timeout is the error to be told, also where nothing more can be found out.
+    let Ok(rows) = holders else { return error };
+    let Some(row) = rows.first() else { return error };
+    let table = known
+        .taken
+        .iter()
+        .find(|table| row.try_get::<_, u32>(0).is_ok_and(|oid| oid == table.oid));
+    let text = |at| row.try_get::<_, String>(at).unwrap_or_default();
+    error
+        .or_with("table", table.map(Table::display).unwrap_or_default())
+        .with("holder_pid", row.try_get::<_, i32>(1).unwrap_or_default())
+        .with("holder_user", text(2))
+        .with("holder_application", text(3))
+}
+
+fn invocation(plan: &Plan<'_>, snapshot: &Snapshot) -> Invocation {
+    let program = plan.program;
+    let mut call = Invocation::new(&program.path, &plan.access.runtime).arg("--no-password");
+    call = match plan.format {
+        DumpFormat::Sql => call.arg("--format=plain"),
+        // Compression is the pipeline's: many times faster than gzip inside the archive, on one processor.
+        _ => call.arg("--format=custom").arg("--compress=0"),
+    };
+    let wait = plan.access.lock_wait.as_millis().max(1);
+    call = call.arg(format!("--lock-wait-timeout={wait}"));
+    if let Some(name) = &snapshot.name {
+        call = call.arg(format!("--snapshot={name}"));
+    }
+    if plan.options.no_owner {
+        call = call.arg("--no-owner");
+    }
+    if plan.options.no_privileges {
+        call = call.arg("--no-privileges");
+    }
+    if plan.options.no_large_objects {
+        let since_16 = program.version.series >= Series(16, 0);
+        call = call.arg(if since_16 { "--no-large-objects" } else { "--no-blobs" });
+    }
+    if plan.seen.standby {
+        call = call.arg("--no-unlogged-table-data");
+    }
+    for table in &snapshot.selection.excluded {
+        // A pattern in double quotes is a plain name.
+        call = call.arg(format!("--exclude-table={}", table.sql()));
+    }
+    call
+}
+
+/// What is in the dump, and what is not.
+fn scope(plan: &Plan<'_>, selection: &Selection) -> Scope {
+    let options = plan.options;
+    let has = |kind| selection.taken.iter().any(|table| table.kind == kind);
+    let mut included = vec![
+        "schemas",
+        "tables",
+        "data",
+        "indexes",
+        "constraints",
+        "sequences",
+        "views",
+        "functions",
+        "types",
+        "extensions",
+    ];
+    // Roles and tablespaces belong to the whole server (`pg_dumpall --globals-only`), settings of the database to its entry there.
+    let mut not_included = vec![
+        "roles",
+        "tablespaces",
+        "other_databases",
+        "server_settings",
+        "database_settings",
+    ];
+    for (left_out, word) in [
+        (options.no_owner, "owners"),
+        (options.no_privileges, "privileges"),
+        (options.no_large_objects, "large_objects"),
+    ] {
+        if left_out { &mut not_included } else { &mut included }.push(word);
+    }
+    if has(Kind::Foreign) {
+        not_included.push("foreign_data");
+    }
+    if has(Kind::MaterialisedView) {
+        // They are computed anew at the end of a restore.
+        not_included.push("materialised_rows");
+    }
+    if plan.seen.standby && selection.taken.iter().any(|table| table.unlogged) {
+        not_included.push("unlogged_data");
+    }
+    if !selection.excluded.is_empty() {
+        not_included.push("excluded_tables");
+    }
+    let words = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect();
+    Scope {
+        included: words(included),
+        not_included: words(not_included),
+        excluded_tables: selection.excluded.iter().map(Table::display).collect(),
+    }
+}
+
+impl PgDump {
+    fn read_checked(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        // A lost snapshot makes the rest worthless.
+        if let Some(error) = self.counting.as_ref().and_then(Counting::failure) {
+            return Err(error);
+        }
+        let output = self
+            .output
+            .as_mut()
+            .ok_or_else(|| Error::internal("read a dump", "it was not started"))?;
+        let n = output
+            .read(buffer)
+            .map_err(|e| coffre_model::error::from_io(e, |e| Error::internal("read a dump", e)))?;
+        if n > 0 {
+            self.checker.feed(&buffer[..n])?;
+        } else {
+            self.parsed = Some(self.checker.finish()?);
+        }
+        Ok(n)
+    }
+
+    /// What `pg_dump` said although it ended well.
+    fn remarks(&self) -> Vec<Error> {
+        let ended = self.output.as_ref().and_then(ChildOutput::ended);
+        let words = ended.map(|ended| ended.stderr.last_lines()).unwrap_or_default();
+        if words.is_empty() {
+            return Vec::new();
+        }
+        vec![Error::new(Code::DumpFailed, "pg_dump_remarks").with("stderr", words)]
+    }
+}
+
+impl Read for PgDump {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone().into());
+        }
+        if self.parsed.is_some() || buffer.is_empty() {
+            return Ok(0);
+        }
+        self.read_checked(buffer).map_err(|error| {
+            self.failure = Some(error.clone());
+            error.into()
+        })
+    }
+}
+
+impl Dump for PgDump {
+    fn finish(mut self: Box<Self>) -> Result<DumpFacts> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        let Some(parsed) = self.parsed.clone() else {
+            let error = Error::internal("finish a dump", "it was not read to its end");
+            self.failure = Some(error.clone());
+            return Err(error);
+        };
+        let mut remarks = self.remarks();
+        let counts = match self.counting.take() {
+            Some(counting) => {
+                let counts = counting.finish().inspect_err(|error| self.failure = Some(error.clone()))?;
+                counts::compare(&counts, &parsed)?;
+                counts
+            }
+            None => {
+                remarks.push(Error::new(Code::DumpFailed, "pg_counts_from_dump"));
+                let mut counts = parsed.counts;
+                counts.retain(|count| self.counted.contains(&count.table));
+                counts
+            }
+        };
+        Ok(DumpFacts {
+            counts,
+            scope: std::mem::take(&mut self.scope),
+            remarks,
+        })
+    }
+}
+
+impl Drop for PgDump {
+    fn drop(&mut self) {
+        let whole = self.parsed.is_some() && self.failure.is_none();
+        // First the program: it gets the chance to cancel its query at the server.
+        self.output = None;
+        self.counting = None;
+        if !whole {
+            end_sessions(&self.server);
+        }
+    }
+}
+
+/// Ends what is left of this piece of work at the server. Its sessions notice by themselves that their clients are gone, but perhaps only
+/// when they next send something.
+pub(crate) fn end_sessions(server: &Server) {
+    // The work's own flag may be raised already.
+    let free = Cancel::new();
+    let began = Instant::now();
+    let Ok(mut session) = Session::open_within(server, &server.database, &free, SWEEP_LIMIT) else {
+        // No way to the server: then nothing can be done about what it still does.
+        return;
+    };
+    while began.elapsed() < SWEEP_LIMIT {
+        let left = session.query_within(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+              WHERE application_name = $1 AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()",
+            &[(&server.application, Type::TEXT)],
+            Some(SWEEP_LIMIT),
+        );
+        if left.is_ok_and(|rows| rows.is_empty()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,256 @@
+//! The target of a restore: a new database, or one with nothing in it. Nothing that exists is ever touched.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use coffre_model::{Cancel, Code, Error, Result};
+
+use super::connect::{Server, Session};
+use super::probe;
+use super::tables::{listed, sql_name};
+use super::tools::Series;
+
+/// Databases to connect to for making or removing another one. Every server has one of them.
+const ELSEWHERE: [&str; 2] = ["postgres", "template1"];
+/// How long removing a database waits for sessions that are just ending.
+const REMOVE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A target that was looked at, and what must be known to take everything back.
+pub(crate) enum Target {
+    /// Made by us.
+    Made,
+    /// There before, with nothing in it but these extensions.
+    Empty { extensions: BTreeSet<String> },
+}
+
+/// Looks at the target; makes it where it does not exist.
+///
+/// # Errors
+/// `REFUSED` naming what is in it; `PRIVILEGE` where a database may not be made; what connecting can bring.
+pub(crate) fn prepare(server: &Server, cancel: &Cancel) -> Result<Target> {
+    match Session::open(server, &server.database, cancel) {
+        Ok(mut session) => {
+            probe::check_version(&session)?;
+            let found = objects(&mut session)?;
+            if found.is_empty() {
+                let extensions = extensions(&mut session)?;
+                return Ok(Target::Empty { extensions });
+            }
+            let names: Vec<_> = found.iter().map(|object| object.shown.as_str()).collect();
+            Err(Error::new(Code::Refused, "pg_target_not_empty")
+                .with("database", server.database.clone())
+                .with("objects", listed(names.iter().copied()))
+                .with("count", names.len()))
+        }
+        Err(error) if error.text() == "pg_database_absent" => make(server, cancel).map(|()| Target::Made),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes back what was made. Asks nothing of the target's own state but what it checks.
+///
+/// # Errors
+/// `REFUSED` where somebody else has put something into a database that was there before; then nothing is removed.
+pub(crate) fn discard(server: &Server, target: &Target) -> Result<()> {
+    // Taking back happens after a failure or a cancel, and must not be stopped by it.
+    let free = Cancel::new();
+    match target {
+        Target::Made => remove(server, &free),
+        Target::Empty { extensions } => empty(server, extensions, &free),
+    }
+}
+
+fn elsewhere(server: &Server, cancel: &Cancel) -> Result<Session> {
+    let mut last = None;
+    for database in ELSEWHERE.into_iter().filter(|name| *name != server.database) {
+        match Session::open(server, database, cancel) {
+            Ok(session) => return Ok(session),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::internal("connect", "no database to connect to")))
+}
+
+fn make(server: &Server, cancel: &Cancel) -> Result<()> {
+    let mut session = elsewhere(server, cancel)?;
+    probe::check_version(&session)?;
+    let encoding: String = session
+        .value("SELECT pg_catalog.pg_encoding_to_char(encoding)::text FROM pg_catalog.pg_database WHERE datname = 'template0'")?;
+    // template0 has nothing in it, whatever somebody put into template1. UTF8 takes the text of every other encoding.
+    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", sql_name(&server.database));
+    if encoding != "UTF8" {
+        sql.push_str(" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'");
+        if session.version().series >= Series(15, 0) {
+            sql.push_str(" LOCALE_PROVIDER libc");
+        }
+    }
+    session.run(&sql).map_err(|error| match error.detail("sqlstate").as_deref() {
+        Some("42501") => Error::new(Code::Privilege, "pg_create_privilege")
+            .with("database", server.database.clone())
+            .with("user", server.user.clone()),
+        Some("42P04") => Error::new(Code::Refused, "pg_target_appeared").with("database", server.database.clone()),
+        _ => error,
+    })
+}
+
+fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
+    let mut session = elsewhere(server, cancel)?;
+    let name = sql_name(&server.database);
+    if session.version().series.0 >= 13 {
+        return session.run_within(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), Some(REMOVE_LIMIT));
+    }
+    // Our own sessions there may still be ending; nobody else knows of a database that we made a moment ago.
+    let mut tries = 50;
+    loop {
+        let dropped = session.run_within(&format!("DROP DATABASE IF EXISTS {name}"), Some(REMOVE_LIMIT));
+        tries -= 1;
+        match dropped {
+            Err(error) if error.detail("sqlstate").as_deref() == Some("55006") && tries > 0 => {
+                super::dump::end_sessions(server);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Something in a database that no extension and no system made.
+struct Object {
+    /// For people.
+    shown: String,
+    /// What removes it.
+    removal: String,
+    /// The transaction that made it.
+    made_by: String,
+}
+
+/// Catalogues whose entries are things that a person makes, by the name of their class: with a schema column, or without.
+const IN_SCHEMAS: &[(&str, &str, &str)] = &[
+    ("pg_class", "relnamespace", "x.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')"),
+    ("pg_proc", "pronamespace", "true"),
+    (
+        "pg_type",
+        "typnamespace",
+        "x.typtype IN ('b', 'd', 'e', 'r') AND NOT (x.typelem <> 0 AND x.typlen = -1)",
+    ),
+    ("pg_operator", "oprnamespace", "true"),
+    ("pg_opclass", "opcnamespace", "true"),
+    ("pg_opfamily", "opfnamespace", "true"),
+    ("pg_collation", "collnamespace", "true"),
+    ("pg_conversion", "connamespace", "true"),
+    ("pg_ts_config", "cfgnamespace", "true"),
+    ("pg_ts_dict", "dictnamespace", "true"),
+    ("pg_ts_parser", "prsnamespace", "true"),
+    ("pg_ts_template", "tmplnamespace", "true"),
+];
+const WITHOUT_SCHEMA: &[(u32, &str, &str)] = &[
+    (
+        9,
+        "pg_namespace",
+        "x.nspname !~ '^pg_' AND x.nspname NOT IN ('public', 'information_schema')",
+    ),
+    (9, "pg_language", "true"),
+    (9, "pg_cast", "true"),
+    (9, "pg_foreign_data_wrapper", "true"),
+    (9, "pg_foreign_server", "true"),
+    (10, "pg_event_trigger", "true"),
+    (10, "pg_publication", "true"),
+];
+/// Every object that initdb makes has a smaller number.
+const FIRST_OWN: u32 = 16_384;
+
+fn objects(session: &mut Session) -> Result<Vec<Object>> {
+    let class = |catalogue: &str| format!("'pg_catalog.{catalogue}'::pg_catalog.regclass");
+    let not_of_extension = |catalogue: &str| {
+        format!(
+            "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                          WHERE d.classid = {} AND d.objid = x.oid AND d.deptype = 'e')",
+            class(catalogue)
+        )
+    };
+    let mut parts = Vec::new();
+    for (catalogue, schema, wanted) in IN_SCHEMAS {
+        parts.push(format!(
+            "SELECT {}::pg_catalog.oid AS classid, x.oid AS objid, x.xmin::text AS made_by
+               FROM pg_catalog.{catalogue} x JOIN pg_catalog.pg_namespace n ON n.oid = x.{schema}
+              WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {wanted} AND {}",
+            class(catalogue),
+            not_of_extension(catalogue)
+        ));
+    }
+    let major = session.version().series.0;
+    for (_, catalogue, wanted) in WITHOUT_SCHEMA.iter().filter(|(since, ..)| major >= *since) {
+        parts.push(format!(
+            "SELECT {}, x.oid, x.xmin::text FROM pg_catalog.{catalogue} x WHERE x.oid >= {FIRST_OWN} AND {wanted} AND {}",
+            class(catalogue),
+            not_of_extension(catalogue)
+        ));
+    }
+    parts.push(
+        "SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, x.oid, x.xmin::text FROM pg_catalog.pg_largeobject_metadata x"
+            .to_owned(),
+    );
+    // An inner SELECT per row: `pg_identify_object` answers nothing for what is dropped meanwhile.
+    let sql = format!(
+        "SELECT pg_catalog.pg_describe_object(o.classid, o.objid, 0), (i.i).type, (i.i).identity, o.objid::bigint, o.made_by
+           FROM ({}) o, LATERAL (SELECT pg_catalog.pg_identify_object(o.classid, o.objid, 0) AS i) i
+          WHERE (i.i).identity IS NOT NULL ORDER BY 1",
+        parts.join(" UNION ALL ")
+    );
+    let rows = session.query(&sql, &[])?;
+    let read = |row: &tokio_postgres::Row| -> std::result::Result<Object, tokio_postgres::Error> {
+        let (kind, identity): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+        Ok(Object {
+            shown: row.try_get(0)?,
+            removal: removal(&kind, &identity, row.try_get(3)?),
+            made_by: row.try_get(4)?,
+        })
+    };
+    rows.iter()
+        .map(|row| read(row).map_err(|e| Error::internal("read what is in a database", e)))
+        .collect()
+}
+
+/// The command that removes an object, from what `pg_identify_object` calls it. Its identity is quoted already.
+fn removal(kind: &str, identity: &str, oid: i64) -> String {
+    let kind = match kind {
+        "large object" => {
+            return format!("SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid = {oid}");
+        }
+        "composite type" => "TYPE".to_owned(),
+        "foreign-data wrapper" => "FOREIGN DATA WRAPPER".to_owned(),
+        other => other.to_uppercase(),
+    };
+    format!("DROP {kind} IF EXISTS {identity} CASCADE")
+}
+
+fn extensions(session: &mut Session) -> Result<BTreeSet<String>> {
+    let rows = session.query("SELECT extname::text FROM pg_catalog.pg_extension", &[])?;
+    let names = rows.iter().map(|row| row.try_get(0));
+    names
+        .collect::<std::result::Result<_, tokio_postgres::Error>>()
+        .map_err(|e| Error::internal("read the extensions", e))
+}
+
+/// Empties a database that was empty before, provided that one single transaction, the load's, made everything in it. What a load changes on
+/// what was there before (privileges and comment of the schema `public`) stays.
+fn empty(server: &Server, extensions_before: &BTreeSet<String>, cancel: &Cancel) -> Result<()> {
+    let mut session = Session::open(server, &server.database, cancel)?;
+    session.run("BEGIN")?;
+    let found = objects(&mut session)?;
+    let makers: BTreeSet<&str> = found.iter().map(|object| object.made_by.as_str()).collect();
+    if makers.len() > 1 {
+        let names: Vec<_> = found.iter().map(|object| object.shown.as_str()).collect();
+        return Err(Error::new(Code::Refused, "pg_target_changed")
+            .with("database", server.database.clone())
+            .with("objects", listed(names.iter().copied()))
+            .with("count", names.len()));
+    }
+    for name in extensions(&mut session)?.difference(extensions_before) {
+        session.run(&format!("DROP EXTENSION IF EXISTS {} CASCADE", sql_name(name)))?;
+    }
+    for object in &found {
+        session.run(&object.removal)?;
+    }
+    session.run("COMMIT")
+}

@@ -1,0 +1,72 @@
+//! What SQLite says, as Coffre's one error.
+
+use std::path::Path;
+
+use coffre_model::{Code, Error};
+use rusqlite::ffi;
+
+/// SQLite's result codes: the primary one (the low byte) and the extended one. Nothing where the error is not SQLite's.
+pub(super) fn result_code(error: &rusqlite::Error) -> Option<(i32, i32)> {
+    let extended = error.sqlite_error()?.extended_code;
+    Some((extended & 0xff, extended))
+}
+
+/// Whether waiting can help: somebody holds a lock, or two processes are setting up the same `-shm` file.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        result_code(error),
+        Some((ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL, _))
+    )
+}
+
+/// Whether SQLite could not even compile the statement: an unknown function, collation, tokenizer or module.
+pub(super) fn is_unknown_extension(error: &rusqlite::Error) -> bool {
+    matches!(result_code(error), Some((ffi::SQLITE_ERROR, _)))
+}
+
+/// Whether `sqlite3_interrupt` ended the statement.
+pub(super) fn is_interrupt(error: &rusqlite::Error) -> bool {
+    matches!(result_code(error), Some((ffi::SQLITE_INTERRUPT, _)))
+}
+
+/// A path as a fact. Names are data: shown, never interpreted.
+pub(super) fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// An error about a file, with the file as a fact.
+pub(super) fn about(code: Code, text: &'static str, path: &Path) -> Error {
+    Error::new(code, text).with("path", shown(path))
+}
+
+/// What reading a database ended with. `path` is the database that the person named.
+pub(super) fn reading(error: &rusqlite::Error, path: &Path) -> Error {
+    let (primary, extended) = result_code(error).unwrap_or((0, 0));
+    let (code, text) = match primary {
+        ffi::SQLITE_NOTADB => (Code::DumpFailed, "sqlite_not_database"),
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => (Code::LockTimeout, "sqlite_locked"),
+        ffi::SQLITE_CORRUPT => (Code::DumpFailed, "sqlite_damaged"),
+        ffi::SQLITE_IOERR => (Code::DumpFailed, "sqlite_read_failed"),
+        ffi::SQLITE_CANTOPEN => (Code::Unreachable, "sqlite_cannot_open"),
+        ffi::SQLITE_PERM | ffi::SQLITE_AUTH | ffi::SQLITE_READONLY => (Code::Privilege, "sqlite_denied"),
+        ffi::SQLITE_INTERRUPT => (Code::Cancelled, "cancelled"),
+        _ => (Code::DumpFailed, "sqlite_failed"),
+    };
+    about(code, text, path)
+        .with("cause", error.to_string())
+        .with("sqlite_code", extended)
+}
+
+/// What writing a file ended with. `path` is the file that the person named.
+pub(super) fn writing(error: &std::io::Error, path: &Path) -> Error {
+    use std::io::ErrorKind;
+    let (code, text) = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => (Code::DestFull, "sqlite_target_full"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => (Code::Privilege, "sqlite_folder_denied"),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => (Code::Unreachable, "sqlite_folder_missing"),
+        ErrorKind::AlreadyExists => (Code::Refused, "sqlite_target_exists"),
+        ErrorKind::InvalidFilename => (Code::Usage, "sqlite_path_long"),
+        _ => (Code::Internal, "sqlite_write_failed"),
+    };
+    about(code, text, path).with("cause", error.to_string())
+}

@@ -1,0 +1,195 @@
+//! A restore's target: a database file that does not exist yet. It is written to a private file beside the place it will have, and
+//! gets its name only when everything about it was checked.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use coffre_model::cancel::Cancel;
+use coffre_model::database::{Checker, Load, TableCount};
+use coffre_model::{Code, Error, Result};
+use tempfile::NamedTempFile;
+
+use super::checker::FileChecker;
+use super::errors::{about, reading, shown, writing};
+use super::facts::{self, Depth};
+use super::reading::{PATH_MAX, connect_immutable, suffixed};
+
+/// The longest name of a file in bytes, on every usual file system.
+const NAME_MAX: usize = 255;
+/// Bytes of a partial file's name besides the target's name: a dot, the mark, and what makes it unique.
+const MARK: &str = ".coffre-partial-";
+const RANDOM: usize = 12;
+
+/// A target that is being made.
+pub(super) struct Target {
+    /// Where it will be.
+    path: PathBuf,
+    folder: PathBuf,
+    /// 0600, made exclusively, removed when dropped.
+    partial: NamedTempFile,
+    /// Whether a load came to its end.
+    loaded: Arc<AtomicBool>,
+}
+
+impl Target {
+    /// Looks at the place, and makes the private file beside it.
+    ///
+    /// # Errors
+    /// `REFUSED` where anything of that name exists (even empty, even a dangling link), or a log or journal of a former database of
+    /// that name, which SQLite would take for this one's. `UNREACHABLE` without the folder, `PRIVILEGE` where it may not be written.
+    pub(super) fn prepare(path: &Path) -> Result<Target> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(about(Code::Usage, "sqlite_path_folder", path));
+        };
+        let folder = fs::canonicalize(parent).map_err(|e| match writing(&e, parent) {
+            other if other.code() == Code::Internal => about(Code::Unreachable, "sqlite_folder_missing", parent),
+            error => error,
+        })?;
+        let path = folder.join(name);
+        if path.as_os_str().len() > PATH_MAX {
+            return Err(about(Code::Usage, "sqlite_path_long", &path).with("max", PATH_MAX));
+        }
+        assert_free(&path)?;
+        let room = NAME_MAX - 1 - MARK.len() - RANDOM;
+        let name = name.to_string_lossy();
+        let mut end = name.len().min(room);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let partial = tempfile::Builder::new()
+            .prefix(&format!(".{}{MARK}", &name[..end]))
+            .rand_bytes(RANDOM)
+            .tempfile_in(&folder)
+            .map_err(|e| writing(&e, &folder))?;
+        Ok(Target {
+            path,
+            folder,
+            partial,
+            loaded: Arc::default(),
+        })
+    }
+
+    /// A sink for the plain bytes.
+    pub(super) fn load(&self, cancel: Cancel) -> Result<FileLoad> {
+        Ok(FileLoad {
+            file: self.partial.as_file().try_clone().map_err(|e| writing(&e, &self.path))?,
+            path: self.path.clone(),
+            checker: FileChecker::shallow(),
+            loaded: Arc::clone(&self.loaded),
+            cancel,
+            finished: false,
+        })
+    }
+
+    fn assert_loaded(&self) -> Result<()> {
+        if self.loaded.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(Error::internal("sqlite target", "nothing was loaded"))
+        }
+    }
+
+    /// Rows of every table of the loaded file.
+    pub(super) fn counts(&self, cancel: &Cancel) -> Result<Vec<TableCount>> {
+        self.assert_loaded()?;
+        // Nobody else knows this file, so it needs no locks, and nothing is created beside it.
+        let connection = connect_immutable(self.partial.path(), &self.path)?;
+        let fail = |e: &rusqlite::Error| reading(e, &self.path);
+        let (counts, _remarked_when_dumped) =
+            facts::interruptible(&connection, &|| cancel.check(), || facts::counts(&connection, false, &fail))?;
+        Ok(counts)
+    }
+
+    /// Checks the loaded file once more and gives it its name, which nothing else may have taken meanwhile.
+    pub(super) fn settle(self, cancel: &Cancel) -> Result<()> {
+        self.assert_loaded()?;
+        let connection = connect_immutable(self.partial.path(), &self.path)?;
+        let findings = facts::interruptible(&connection, &|| cancel.check(), || {
+            facts::check(&connection, Depth::Quick).map_err(|e| reading(&e, &self.path))
+        })?;
+        connection.close().map_err(|(_, e)| reading(&e, &self.path))?;
+        if !findings.said.is_empty() {
+            return Err(about(Code::VerifyMismatch, "sqlite_loaded_damaged", &self.path).with("said", findings.said.join("\n")));
+        }
+        cancel.check()?;
+        assert_free(&self.path)?;
+        self.partial
+            .persist_noclobber(&self.path)
+            .map_err(|e| writing(&e.error, &self.path))?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|e| writing(&e, &self.folder))
+    }
+
+    /// Takes the private file back.
+    pub(super) fn discard(self) -> Result<()> {
+        self.partial.close().map_err(|e| writing(&e, &self.path))
+    }
+}
+
+fn assert_free(path: &Path) -> Result<()> {
+    let exists = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(writing(&e, path)),
+    };
+    if exists(path)? {
+        return Err(about(Code::Refused, "sqlite_target_exists", path));
+    }
+    for suffix in ["-wal", "-journal", "-shm"] {
+        let left = suffixed(path, suffix);
+        if exists(&left)? {
+            return Err(about(Code::Refused, "sqlite_target_leftover", path).with("leftover", shown(&left)));
+        }
+    }
+    Ok(())
+}
+
+/// A load under way. The plain bytes are the database, so it only writes them down and looks whether they are all there.
+pub(super) struct FileLoad {
+    file: File,
+    path: PathBuf,
+    checker: FileChecker,
+    loaded: Arc<AtomicBool>,
+    cancel: Cancel,
+    finished: bool,
+}
+
+impl Write for FileLoad {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.cancel.check()?;
+        let written = self.file.write(bytes).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => e,
+            _ => writing(&e, &self.path).into(),
+        })?;
+        self.checker.feed(&bytes[..written])?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // Nothing is kept back here; `finish` brings it to the disk.
+    }
+}
+
+impl Load for FileLoad {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.cancel.check()?;
+        self.checker.finish()?;
+        self.file.sync_all().map_err(|e| writing(&e, &self.path))?;
+        self.finished = true;
+        self.loaded.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Drop for FileLoad {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Gives the space back early. The file itself goes with its target, so an error here loses nothing.
+            let _goes_with_the_target = self.file.set_len(0);
+        }
+    }
+}
