@@ -30,6 +30,7 @@ use coffre_model::source::{Source, SourceOptions, Tls};
 use coffre_model::{Code, Error, Id, Result};
 
 use self::connect::{Server, Session};
+pub use self::load::ForeignText;
 use self::load::{PgLoad, Surroundings};
 use self::probe::Seen;
 use self::target::Target;
@@ -99,6 +100,9 @@ impl DatabaseKind for Postgres {
 
     fn validate(&self, source: &Source) -> Result<()> {
         let address = source.parsed()?;
+        if !self.schemes().contains(&address.scheme.as_str()) {
+            return Err(Error::new(Code::Usage, "source_scheme").with("scheme", address.scheme));
+        }
         if address.path.is_empty() {
             return Err(Error::new(Code::Usage, "pg_database_missing"));
         }
@@ -143,7 +147,7 @@ impl DatabaseKind for Postgres {
 
     fn checker(&self, format: DumpFormat) -> Box<dyn Checker> {
         match format {
-            DumpFormat::Sql => Box::new(load::TextChecker::default()),
+            DumpFormat::Sql => Box::new(plain::PlainChecker::new(true)),
             _ => Box::new(archive::Archive::new()),
         }
     }

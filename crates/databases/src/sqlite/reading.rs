@@ -311,9 +311,11 @@ impl Reading {
                 set(&connection, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(fail)?;
             } else if self.beside.wal && !self.beside.shm {
                 let file = MainFile::of(&connection).map_err(fail)?;
-                // Refused where somebody else is connected by now: then the `-shm` is theirs, too, and stays.
-                if file.lock_exclusive().is_ok() {
-                    file.remove_shared_memory().map_err(fail)?;
+                match file.remove_shared_memory() {
+                    // Somebody else is connected by now: then the `-shm` is theirs, too, and stays. Likewise where the file may only be
+                    // read, which makes the lock impossible (EBADF).
+                    Err(e) if is_busy(&e) || matches!(result_code(&e), Some((ffi::SQLITE_IOERR, _))) => {}
+                    other => other.map_err(fail)?,
                 }
             }
         }

@@ -9,15 +9,15 @@
 
 use std::cmp::Ordering;
 use std::ffi::{c_char, c_int, c_void};
-use std::marker::PhantomData;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
 /// The main database file of an open connection. Borrows the connection: SQLite owns the file.
 pub(super) struct MainFile<'c> {
     file: *mut ffi::sqlite3_file,
     methods: &'c ffi::sqlite3_io_methods,
-    connection: PhantomData<&'c Connection>,
+    connection: &'c Connection,
 }
 
 /// A result code other than `SQLITE_OK`.
@@ -57,7 +57,7 @@ impl<'c> MainFile<'c> {
         Ok(MainFile {
             file,
             methods,
-            connection: PhantomData,
+            connection,
         })
     }
 
@@ -87,12 +87,6 @@ impl<'c> MainFile<'c> {
         self.lock(ffi::SQLITE_LOCK_SHARED)
     }
 
-    /// Takes the exclusive lock, which succeeds only where this is the one connection, of all processes, to the database.
-    /// It is given back when the connection is closed.
-    pub(super) fn lock_exclusive(&self) -> rusqlite::Result<()> {
-        self.lock(ffi::SQLITE_LOCK_EXCLUSIVE)
-    }
-
     fn lock(&self, level: c_int) -> rusqlite::Result<()> {
         let lock = self.methods.xLock.ok_or_else(absent)?;
         // SAFETY: a lock may always be asked for on an open file; the levels follow one another as SQLite's own code has it
@@ -109,12 +103,21 @@ impl<'c> MainFile<'c> {
         Ok(reserved != 0)
     }
 
-    /// Lets go of the `-shm` file and removes it. Only under [`MainFile::lock_exclusive`], outside any transaction, as the last
-    /// thing before the connection is closed: this is what SQLite does itself when the last connection closes.
+    /// Lets go of the `-shm` file and removes it, if nobody else, of all processes, is connected to the database: then, and only then,
+    /// the exclusive lock can be had. This is what SQLite does itself when the last connection closes, but without its checkpoint.
+    /// To be called as the last thing before the connection is closed, outside any transaction.
+    ///
+    /// # Errors
+    /// `SQLITE_BUSY` where somebody else is connected, `SQLITE_MISUSE` where SQLite would still look at the shared memory.
     pub(super) fn remove_shared_memory(&self) -> rusqlite::Result<()> {
         let unmap = self.methods.xShmUnmap.ok_or_else(absent)?;
-        // SAFETY: no transaction is open, so SQLite does not look at the mapping again; its own call of xShmUnmap on close finds
-        // nothing mapped and does nothing.
+        let no_checkpoint = self.connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE)?;
+        if !no_checkpoint || !self.connection.is_autocommit() {
+            return checked(ffi::SQLITE_MISUSE);
+        }
+        self.lock(ffi::SQLITE_LOCK_EXCLUSIVE)?;
+        // SAFETY: no transaction is open and none follows, and there is no checkpoint on close, so SQLite does not look at the mapping
+        // again (sqlite3WalClose); its own call of xShmUnmap on close finds nothing mapped and does nothing.
         checked(unsafe { unmap(self.file, 1) })
     }
 }

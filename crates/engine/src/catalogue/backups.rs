@@ -76,7 +76,7 @@ impl Catalogue {
 
     /// A page of the list, newest first. Pages count from 1.
     pub fn list(&self, filter: &Filter, page: u64, per_page: u64) -> Result<Page> {
-        self.read(|c| {
+        self.read_widely(|c| {
             let (condition, mut values) = filter.condition();
             let total = count_where(c, &condition, &values)?;
             let per_page = i64::try_from(per_page).unwrap_or(i64::MAX);
@@ -107,7 +107,7 @@ impl Catalogue {
 
     /// Sums over a filter.
     pub fn stats(&self, filter: &Filter) -> Result<Stats> {
-        self.read(|c| {
+        self.read_widely(|c| {
             let (condition, values) = filter.condition();
             let sql = if *filter == Filter::default() {
                 "SELECT COALESCE(SUM(stored_bytes), 0) FROM copies WHERE +state IN ('stored', 'verified', 'corrupt', 'deleting')".to_owned()

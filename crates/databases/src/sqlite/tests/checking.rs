@@ -211,6 +211,11 @@ proptest! {
         prop_assert!(checked(&bytes, piece).is_err());
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
     /// One page overwritten with another one of the same file. Whatever SQLite itself finds wrong with it, the checker must not call
     /// sound with the right number of rows; what the checker finds wrong, SQLite must not call sound.
     #[test]

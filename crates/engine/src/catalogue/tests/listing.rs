@@ -154,10 +154,17 @@ fn steps<T>(world: &World, work: impl FnOnce() -> T) -> (u64, T) {
         seen.fetch_add(1, Ordering::Relaxed);
         false
     };
+    // The lists' own connection is there once something was listed.
+    world.catalogue.list(&Filter::default(), 1, 0).unwrap();
     let set = |on: bool| {
-        let guard = world.catalogue.inner.connection.lock().unwrap();
-        let connection = guard.as_ref().unwrap();
-        connection.progress_handler(1_000, on.then_some(handler.clone())).unwrap();
+        let handler = || on.then(|| handler.clone());
+        let lists = world.catalogue.lock_lists();
+        let super::super::Lists::Open(connection) = &*lists else {
+            panic!()
+        };
+        connection.progress_handler(1_000, handler()).unwrap();
+        let guard = world.catalogue.lock();
+        guard.as_ref().unwrap().progress_handler(1_000, handler()).unwrap();
     };
     set(true);
     let answer = work();

@@ -151,18 +151,20 @@ fn what_was_written_is_there_after_closing_and_no_log_stays() {
         dir: _dir,
         ..
     } = world;
+    assert_eq!(catalogue.list(&Filter::default(), 1, 1).unwrap().total, 1);
     catalogue.checkpoint().unwrap();
     assert_eq!(fs::metadata(home.root().join("catalogue.db-wal")).unwrap().len(), 0);
     catalogue.close().unwrap();
     assert_eq!(files(home.root()).into_keys().collect::<Vec<_>>(), ["catalogue.db"]);
-    let error = clone.sources().unwrap_err();
-    assert_eq!(error.code(), Code::Internal);
+    assert_eq!(clone.sources().unwrap_err().code(), Code::Internal);
+    assert_eq!(clone.list(&Filter::default(), 1, 1).unwrap_err().code(), Code::Internal);
     assert_eq!(clone.checkpoint().unwrap_err().code(), Code::Internal);
     clone.close().unwrap();
     let again = Catalogue::open(&home).unwrap();
     assert_eq!(again.backup(backup.code.as_str()).unwrap(), backup);
     // Dropping closes as well.
     again.set_setting("a", "b").unwrap();
+    again.stats(&Filter::default()).unwrap();
     drop(again);
     assert_eq!(files(home.root()).into_keys().collect::<Vec<_>>(), ["catalogue.db"]);
 }
