@@ -57,7 +57,7 @@ pub fn filter(
         plan: plan.map(|name| catalogue.known_plan(name)).transpose()?.map(|p| p.id),
         state,
         backup_type,
-        text: None,
+        ..Filter::default()
     })
 }
 

@@ -60,6 +60,22 @@ impl Coffre {
         Ok(text)
     }
 
+    /// Writes the secret part to a new private file (0600), and only then writes down that somebody has a copy.
+    ///
+    /// # Errors
+    /// `REFUSED` where the file exists; `SECRET_UNAVAILABLE`.
+    pub fn export_key_to(&self, key: &Key, path: &Path) -> Result<()> {
+        let secret = self.engine.secret(&key_secret(&key.id), &key.name)?;
+        let now = (self.engine.now)();
+        let text = keys::export(key, &secret, now)?;
+        self.write_private(path, text.expose().as_bytes())?;
+        self.engine.catalogue.update_key(&Key {
+            exported_at: Some(now),
+            ..key.clone()
+        })?;
+        self.record_key("key.export", key)
+    }
+
     /// Takes a key over: an age identity, or (`passphrase`) a passphrase. The same key again under the same name changes nothing.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod settings;
 pub mod sheets;
 pub mod sources;
 pub mod vaults;
+pub mod window;
 pub mod wire;
 pub mod words;
 

@@ -16,6 +16,7 @@ use coffre_model::{Cancel, Error, Result};
 use crate::adapters::BuiltIn;
 
 /// How to open.
+#[derive(Clone)]
 pub struct Opening {
     /// The home folder.
     pub home: PathBuf,
@@ -43,6 +44,8 @@ impl Coffre {
         let catalogue = Catalogue::open(&home)?;
         let secrets = Box::new(OnFirstUse {
             home: home.root().to_owned(),
+            // In front of a window sits a person whom a locked keychain may ask.
+            attended: opening.author == Author::App,
             opened: OnceLock::new(),
         });
         Ok(Coffre {
@@ -79,22 +82,25 @@ pub(crate) fn now_in_milliseconds() -> chrono::DateTime<Utc> {
 /// Opens the secret store when it is first needed.
 struct OnFirstUse {
     home: PathBuf,
+    attended: bool,
     opened: OnceLock<Result<Box<dyn SecretStore>>>,
 }
 
 impl Secrets for OnFirstUse {
     fn store(&self) -> Result<&dyn SecretStore> {
-        match self.opened.get_or_init(|| open_secrets(&self.home)) {
+        match self.opened.get_or_init(|| open_secrets(&self.home, self.attended)) {
             Ok(store) => Ok(store.as_ref()),
             Err(error) => Err(Error::clone(error)),
         }
     }
 }
 
-fn open_secrets(home: &Path) -> Result<Box<dyn SecretStore>> {
+fn open_secrets(home: &Path, attended: bool) -> Result<Box<dyn SecretStore>> {
     let choice = std::env::var("COFFRE_SECRETS").ok();
     let choice = Choice::parse(choice.as_deref())?;
-    Ok(secrets::open(choice, home, &secret_environment()))
+    let attended = attended || std::io::stdin().is_terminal();
+    let environment = Environment::read(|name| std::env::var_os(name), attended);
+    Ok(secrets::open(choice, home, &environment))
 }
 
 /// What the secret stores need to know of the environment.

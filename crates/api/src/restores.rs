@@ -71,7 +71,7 @@ impl Coffre {
     }
 
     /// The password of a source with the same user on the same server: most restores go beside their source.
-    fn password_of_same_server(&self, target: &Source) -> Result<Option<Secret>> {
+    pub(crate) fn password_of_same_server(&self, target: &Source) -> Result<Option<Secret>> {
         let wanted = target.parsed()?;
         for source in self.sources()?.into_iter().filter(|s| s.has_secret) {
             let parsed = source.parsed()?;
@@ -85,7 +85,7 @@ impl Coffre {
     }
 
     /// The keys to try on a file. Without any key the store is not asked: most files need none.
-    fn keys_for_file(&self, name: Option<&str>) -> Result<Vec<Decryption>> {
+    pub(crate) fn keys_for_file(&self, name: Option<&str>) -> Result<Vec<Decryption>> {
         let keys = match name {
             Some(name) => vec![self.engine.catalogue.key(name)?],
             None => self.engine.catalogue.keys()?,

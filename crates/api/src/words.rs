@@ -73,6 +73,25 @@ impl Words {
         self.find(key).unwrap_or(key).to_owned()
     }
 
+    /// The names of the entries of a group (`errors`, `journal`) in whose words a text appears, whatever its capitals.
+    pub fn entries_saying(&self, group: &str, text: &str) -> Vec<String> {
+        fn says(entry: &Value, text: &str) -> bool {
+            match entry {
+                Value::String(words) => words.to_lowercase().contains(text),
+                Value::Object(parts) => parts.values().any(|part| says(part, text)),
+                _ => false,
+            }
+        }
+        let tree: &Value = match self.language {
+            Language::En => &EN,
+            Language::Fr => &FR,
+        };
+        let text = text.to_lowercase();
+        let entries = tree.get(group).and_then(Value::as_object);
+        let entries = entries.into_iter().flatten().filter(|(_, entry)| says(entry, &text));
+        entries.map(|(name, _)| name.clone()).collect()
+    }
+
     /// A text with its `{name}` places filled from facts. A place without a fact is shown as `–`.
     pub fn fill(&self, key: &str, facts: &Details) -> String {
         self.fill_text(self.find(key).unwrap_or(key), facts)

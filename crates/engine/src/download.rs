@@ -99,8 +99,8 @@ pub fn download(
     outcome.map(|_| path)
 }
 
-/// `x_BKP-….dump.zst.age` without what lies over the dump: `x_BKP-….dump`.
-fn plain_name(artifact: &str, extension: &str) -> String {
+/// The name of the plain dump inside an artifact: `x_BKP-….dump.zst.age` without what lies over it is `x_BKP-….dump`.
+pub fn plain_name(artifact: &str, extension: &str) -> String {
     match artifact.find(extension) {
         Some(at) => artifact[..at + extension.len()].to_owned(),
         None => artifact.to_owned(),

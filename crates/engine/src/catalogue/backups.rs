@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::Catalogue;
 use super::fault::{Fault, strange};
 use super::row::{Reading, all, change, json, number_back, one};
+use super::search::{among, containing};
 
 /// Which backups. Everything that is set must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +23,10 @@ pub struct Filter {
     pub state: Option<BackupState>,
     /// Of this type.
     pub backup_type: Option<BackupType>,
-    /// With this text in code, source, plan or note; capitals do not matter.
+    /// With this text in code, source, plan, note or error; capitals do not matter.
     pub text: Option<String>,
+    /// Keys of errors whose words hold the text: the catalogue knows keys and facts, not words.
+    pub errors: Vec<String>,
 }
 
 /// One page of a list, newest first.
@@ -94,12 +97,7 @@ impl Catalogue {
             let ids = all(c, "backups", &sql, params_from_iter(values), |row| row.text("id"))?;
             let mut backups = Vec::with_capacity(ids.len());
             for id in ids {
-                // An index that names what is not there.
-                let row = by_id(c, &id).map_err(|e| match e {
-                    Fault::Ours(e) if e.code() == Code::NotFound => Fault::Ours(strange("backups.id", id.as_str())),
-                    other => other,
-                })?;
-                backups.push(row);
+                backups.push(by_listed_id(c, &id)?);
             }
             Ok(Page { backups, total })
         })
@@ -243,9 +241,9 @@ impl Filter {
             add("b.type = #", backup_type.as_str().to_owned());
         }
         if let Some(text) = self.text.as_deref().filter(|text| !text.is_empty()) {
-            values.push(Value::Text(any_capitals(text)));
-            let n = values.len();
-            let any = ["code", "source_name", "plan_name", "note"].map(|column| format!("b.{column} GLOB ?{n}"));
+            let columns = ["b.code", "b.source_name", "b.plan_name", "b.note", "b.error"];
+            let mut any = containing(&columns, text, &mut values);
+            any.extend(among("json_extract(b.error, '$.text')", &self.errors, &mut values));
             parts.push(format!("({})", any.join(" OR ")));
         }
         if self.state.is_none() {
@@ -257,7 +255,7 @@ impl Filter {
 
 /// A pattern for GLOB that finds `text` anywhere, whatever its capitals: each letter becomes the set of its two forms. (LIKE knows the
 /// capitals of ASCII alone, and `Été` is a fine name.)
-fn any_capitals(text: &str) -> String {
+pub(super) fn any_capitals(text: &str) -> String {
     // Nothing that can be searched is longer, and SQLite limits a pattern to 50,000 bytes.
     let text: String = text.chars().take(2_000).collect();
     let mut pattern = String::from("*");
@@ -291,6 +289,15 @@ fn found(changed: usize, id: &Id) -> Result<(), Fault> {
 pub(super) fn by_id(connection: &Connection, id: &str) -> Result<Backup, Fault> {
     let sql = format!("{SELECT} WHERE b.id = ?1");
     one(connection, "backups", &sql, [id], |row| read(connection, row))?.ok_or_else(|| absent(id))
+}
+
+/// One backup whose id came from an index.
+pub(super) fn by_listed_id(connection: &Connection, id: &str) -> Result<Backup, Fault> {
+    // An index that names what is not there.
+    by_id(connection, id).map_err(|e| match e {
+        Fault::Ours(e) if e.code() == Code::NotFound => Fault::Ours(strange("backups.id", id)),
+        other => other,
+    })
 }
 
 /// The state of a backup.

@@ -5,7 +5,8 @@ use coffre_model::journal::{Author, Entry};
 use rusqlite::params;
 
 use super::Catalogue;
-use super::row::{all, change, opt_json, time_text};
+use super::fault::Fault;
+use super::row::{Reading, all, change, opt_json, time_text};
 
 impl Catalogue {
     /// Adds a line. The number in `entry` is ignored; the answer is the one it got.
@@ -39,21 +40,24 @@ impl Catalogue {
                 "journal",
                 "SELECT * FROM journal WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
                 params![before.unwrap_or(i64::MAX), limit],
-                |row| {
-                    Ok(Entry {
-                        id: row.row.get("id")?,
-                        at: row.time("at")?,
-                        author: row.word("author", Author::parse)?,
-                        actor: row.opt_text("actor")?,
-                        action: row.text("action")?,
-                        subject_kind: row.text("subject_kind")?,
-                        subject_id: row.opt_text("subject_id")?,
-                        subject: row.text("subject")?,
-                        result: row.text("result")?,
-                        error: row.opt_json("error")?,
-                    })
-                },
+                entry,
             )
         })
     }
+}
+
+/// A line.
+pub(super) fn entry(row: &Reading<'_, '_>) -> Result<Entry, Fault> {
+    Ok(Entry {
+        id: row.row.get("id")?,
+        at: row.time("at")?,
+        author: row.word("author", Author::parse)?,
+        actor: row.opt_text("actor")?,
+        action: row.text("action")?,
+        subject_kind: row.text("subject_kind")?,
+        subject_id: row.opt_text("subject_id")?,
+        subject: row.text("subject")?,
+        result: row.text("result")?,
+        error: row.opt_json("error")?,
+    })
 }

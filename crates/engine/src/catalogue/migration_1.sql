@@ -236,6 +236,10 @@ CREATE TABLE journal (
     CHECK (result <> 'failed' OR error IS NOT NULL)
 ) STRICT;
 
+-- The history of one thing; and when backups were deleted, for the size over time.
+CREATE INDEX journal_subject ON journal (subject_id) WHERE subject_id IS NOT NULL;
+CREATE INDEX journal_deleted ON journal (at, subject_id) WHERE action = 'backup.delete' AND result = 'ok';
+
 -- States. The same tables of transitions stand in Rust (`BackupState::may_become`, `catalogue::states`); a test compares them pair by pair.
 
 CREATE TRIGGER backups_begin BEFORE INSERT ON backups

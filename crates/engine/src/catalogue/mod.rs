@@ -33,6 +33,7 @@ mod damage;
 mod deletion;
 mod destinations;
 mod fault;
+mod figures;
 mod journal;
 mod keys;
 mod names;
@@ -41,6 +42,7 @@ mod plans;
 mod restores;
 mod row;
 mod runs;
+mod search;
 mod settings;
 mod sources;
 pub mod states;
@@ -59,9 +61,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use adopt::Adopted;
 pub use backups::{Filter, Page, Stats};
 pub(crate) use fault::Fault;
+pub use figures::{DestinationFigures, FileFacts, Outcomes, PlanFigures, Span, Totals};
 pub(crate) use row::time_text;
 pub use row::to_millis;
 pub use runs::{DeadRun, Details, KnownCopy, Leftover};
+pub use search::{JournalFilter, Search, Sort};
 pub use states::RowState;
 pub use verification::CopyResult;
 
@@ -129,6 +133,13 @@ impl Catalogue {
         let guard = self.lock();
         let connection = guard.as_ref().ok_or_else(closed)?;
         checkpoint(connection).map_err(|e| e.into_error(&self.inner.path))
+    }
+
+    /// Asks the connection itself, outside of a transaction.
+    fn alone<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
+        let guard = self.lock();
+        let connection = guard.as_ref().ok_or_else(closed)?;
+        work(connection).map_err(|e| e.into_error(&self.inner.path))
     }
 
     /// Reads, all statements in one snapshot.

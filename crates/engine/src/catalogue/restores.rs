@@ -195,7 +195,7 @@ fn write(connection: &Connection, restore: &Restore) -> Result<(), Fault> {
     Ok(())
 }
 
-fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Restore, Fault> {
+pub(super) fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Restore, Fault> {
     let id = row.id("id")?;
     Ok(Restore {
         id,

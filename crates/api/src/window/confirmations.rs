@@ -1,0 +1,104 @@
+//! Previews that a person has seen, and may now have carried out: each once, for a quarter of an hour, and exactly as it was shown.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use coffre_model::source::Source;
+use coffre_model::{Code, Error, Id, Result, Secret};
+
+use crate::restores::From;
+
+/// How long a preview may lie before what it showed counts as old.
+const LIFE: TimeDelta = TimeDelta::minutes(15);
+/// More than this, and the oldest go: nobody has so many previews open.
+const MAX: usize = 100;
+
+/// What was shown, and can be carried out.
+pub(super) enum Shown {
+    /// A restore.
+    Restore(Box<PlannedRestore>),
+    /// Deletions.
+    Delete {
+        /// Of these backups, in the order of their ids.
+        ids: Vec<Id>,
+    },
+}
+
+/// A restore as it was shown.
+pub(super) struct PlannedRestore {
+    /// What must be typed.
+    pub(super) name: String,
+    pub(super) from: From,
+    pub(super) target: Source,
+    pub(super) secret: Option<Secret>,
+}
+
+/// Every preview that is still good.
+#[derive(Default)]
+pub(super) struct Confirmations {
+    shown: BTreeMap<String, (DateTime<Utc>, Shown)>,
+}
+
+impl Confirmations {
+    /// Remembers a preview; answers the word that stands for it, and until when.
+    pub(super) fn remember(&mut self, shown: Shown, now: DateTime<Utc>) -> (String, DateTime<Utc>) {
+        self.shown.retain(|_, (until, _)| *until > now);
+        while self.shown.len() >= MAX {
+            // Words begin with the time at which they were made: the first is the oldest.
+            self.shown.pop_first();
+        }
+        let word = Id::new().to_string();
+        let until = now + LIFE;
+        self.shown.insert(word.clone(), (until, shown));
+        (word, until)
+    }
+
+    /// Takes a preview out, to carry it out now, if `fits` finds nothing against it. What does not fit stays: the person may correct it.
+    ///
+    /// # Errors
+    /// `REFUSED` for a word that is unknown, was used, or is too old; what `fits` says.
+    pub(super) fn take(&mut self, word: &str, now: DateTime<Utc>, fits: impl FnOnce(&Shown) -> Result<()>) -> Result<Shown> {
+        self.shown.retain(|_, (until, _)| *until > now);
+        let gone = || Error::new(Code::Refused, "confirmation_old");
+        let (_, shown) = self.shown.get(word).ok_or_else(gone)?;
+        fits(shown)?;
+        self.shown.remove(word).map(|(_, shown)| shown).ok_or_else(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-21T08:00:00Z".parse().unwrap()
+    }
+
+    fn shown() -> Shown {
+        Shown::Delete { ids: vec![Id::new()] }
+    }
+
+    #[test]
+    fn each_is_good_once_and_for_a_quarter_of_an_hour() {
+        let mut all = Confirmations::default();
+        let (word, until) = all.remember(shown(), now());
+        assert_eq!(until, now() + LIFE);
+        assert!(all.take(&word, now(), |_| Err(Error::new(Code::Refused, "confirmation_name"))).is_err());
+        assert!(all.take(&word, now(), |_| Ok(())).is_ok());
+        assert_eq!(all.take(&word, now(), |_| Ok(())).err().unwrap().text(), "confirmation_old");
+        let (word, _) = all.remember(shown(), now());
+        assert!(all.take(&word, now() + LIFE, |_| Ok(())).is_err());
+        assert!(all.take("", now(), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn they_do_not_pile_up() {
+        let mut all = Confirmations::default();
+        let (first, _) = all.remember(shown(), now());
+        for _ in 0..MAX {
+            all.remember(shown(), now());
+        }
+        assert_eq!(all.shown.len(), MAX);
+        assert!(all.take(&first, now(), |_| Ok(())).is_err());
+    }
+}

@@ -1,0 +1,316 @@
+//! The window's side of the verbs: everything that a window asks for, as plain Rust behind one function, [`Window::dispatch`]; and what
+//! it is told without asking, through one [`events::Sink`].
+//!
+//! What lives here: the shapes that a window shows, running work, previews with their confirmations, notifications and the tray in
+//! words. What does not: anything of a graphical library. A shell brings [`dialogs::Dialogs`], hands names and JSON over, and decides
+//! nothing; the same functions serve REST.
+
+pub mod about;
+pub mod backup_detail;
+pub mod backups;
+mod commands;
+mod confirmations;
+pub mod deletes;
+pub mod destinations;
+pub mod dialogs;
+pub mod drafts;
+pub mod events;
+pub mod health;
+pub mod journal;
+pub mod keys;
+mod looks;
+pub mod notices;
+pub mod overview;
+pub mod places;
+pub mod plans;
+pub mod protection;
+pub mod restores;
+pub mod running;
+pub mod settings;
+pub mod sources;
+pub mod tools;
+pub mod tray;
+#[cfg(test)]
+mod typescript;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use coffre_model::journal::Author;
+use coffre_model::{Cancel, Code, Error, Id, Result};
+
+pub use commands::COMMANDS;
+use confirmations::Confirmations;
+use dialogs::Dialogs;
+use events::{BackendEvent, Events, Noun, Sink, Tag};
+use looks::Looks;
+use notices::Notices;
+use running::Works;
+use tools::ToolFound;
+pub use wire::WireError;
+
+use crate::words::Language;
+use crate::{Coffre, Opening};
+
+/// How often another process's changes are looked for. Asking costs some microseconds and touches no disk.
+const LOOK_FOR_CHANGES: Duration = Duration::from_secs(1);
+/// How often a catalogue that could not be opened is tried again, at most.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a shell brings.
+pub struct Setup {
+    /// The home folder ([`crate::open::home`]).
+    pub home: PathBuf,
+    /// The user of the system, where known.
+    pub actor: Option<String>,
+    /// The language of the system.
+    pub system_language: Language,
+    /// What only a shell can do.
+    pub dialogs: Arc<dyn Dialogs>,
+    /// Where events go. Called from one thread, one event after the other.
+    pub sink: Sink,
+}
+
+/// Coffre behind a window. Cloning shares it.
+#[derive(Clone)]
+pub struct Window(Arc<Inner>);
+
+struct Inner {
+    opening: Opening,
+    system_language: Language,
+    dialogs: Arc<dyn Dialogs>,
+    events: Events,
+    door: RwLock<Door>,
+    works: Works,
+    looks: Mutex<Looks>,
+    confirmations: Mutex<Confirmations>,
+    figures: Mutex<overview::Known>,
+    notices: Notices,
+    tools: Mutex<Option<Vec<ToolFound>>>,
+    closing: AtomicBool,
+}
+
+/// The catalogue may be damaged, newer, or in use: then the window is there all the same, and says so.
+enum Door {
+    Open(Arc<Coffre>, DateTime<Utc>),
+    Shut(Error, Instant),
+    Closed,
+}
+
+impl Window {
+    /// Opens the window's side on a home. Where the catalogue cannot be opened, every command answers why, and tries again.
+    ///
+    /// # Errors
+    /// `INTERNAL` where no thread can be started.
+    pub fn open(setup: Setup) -> Result<Window> {
+        let opening = Opening {
+            home: setup.home,
+            author: Author::App,
+            actor: setup.actor,
+        };
+        let window = Window(Arc::new(Inner {
+            door: RwLock::new(open_door(&opening)),
+            opening,
+            system_language: setup.system_language,
+            dialogs: setup.dialogs,
+            events: Events::new(setup.sink)?,
+            works: Works::default(),
+            looks: Mutex::default(),
+            confirmations: Mutex::default(),
+            figures: Mutex::default(),
+            notices: Notices::default(),
+            tools: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }));
+        if let Ok(coffre) = window.coffre() {
+            window.opened(&coffre)?;
+        }
+        let watched = Arc::downgrade(&window.0);
+        std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || watch(&watched))
+            .map_err(|e| Error::internal("start a thread", e))?;
+        Ok(window)
+    }
+
+    /// Coffre, opened.
+    ///
+    /// # Errors
+    /// Why the catalogue cannot be opened.
+    pub fn coffre(&self) -> Result<Arc<Coffre>> {
+        let shut = match &*self.0.door.read().unwrap_or_else(PoisonError::into_inner) {
+            Door::Open(coffre, _) => return Ok(Arc::clone(coffre)),
+            Door::Closed => return Err(Error::new(Code::Busy, "closing")),
+            Door::Shut(error, tried) => (error.clone(), *tried),
+        };
+        if shut.1.elapsed() < TRY_AGAIN {
+            return Err(shut.0);
+        }
+        let coffre = self.try_again()?;
+        self.opened(&coffre)?;
+        self.changed(tags(&Noun::ALL));
+        Ok(coffre)
+    }
+
+    fn try_again(&self) -> Result<Arc<Coffre>> {
+        let mut door = self.0.door.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been faster.
+        if matches!(&*door, Door::Shut(_, tried) if tried.elapsed() >= TRY_AGAIN) {
+            *door = open_door(&self.0.opening);
+        }
+        match &*door {
+            Door::Open(coffre, _) => Ok(Arc::clone(coffre)),
+            Door::Shut(error, _) => Err(error.clone()),
+            Door::Closed => Err(Error::new(Code::Busy, "closing")),
+        }
+    }
+
+    /// What is done beside the first commands: ending what dead processes left, and a first look at secrets and destinations.
+    fn opened(&self, coffre: &Arc<Coffre>) -> Result<()> {
+        let (window, coffre) = (self.clone(), Arc::clone(coffre));
+        std::thread::Builder::new()
+            .name("start".into())
+            .spawn(move || {
+                let left = match coffre.sweep(&Cancel::new()) {
+                    Ok(swept) => swept.left,
+                    Err(error) => vec![error],
+                };
+                window.lock_looks().left = left;
+                window.changed(tags(&[
+                    Noun::Backups,
+                    Noun::Restores,
+                    Noun::Overview,
+                    Noun::Sources,
+                    Noun::Journal,
+                    Noun::Health,
+                ]));
+                window.look_at_secrets(&coffre);
+                window.look_at_all_destinations(&coffre);
+            })
+            .map(drop)
+            .map_err(|e| Error::internal("start a thread", e))
+    }
+
+    /// When the catalogue was opened, and with that checked.
+    fn opened_at(&self) -> Option<DateTime<Utc>> {
+        match &*self.0.door.read().unwrap_or_else(PoisonError::into_inner) {
+            Door::Open(_, at) => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Ends everything: running work is cancelled and waited for, the catalogue is closed. For the end of the process.
+    ///
+    /// # Errors
+    /// What closing the catalogue can bring. What was committed is safe in any case.
+    pub fn close(&self) -> Result<()> {
+        self.set_closing();
+        self.works().cancel_all();
+        let ended = self.works().wait_for(Duration::from_secs(20));
+        let door = std::mem::replace(
+            &mut *self.0.door.write().unwrap_or_else(PoisonError::into_inner),
+            Door::Closed,
+        );
+        match door {
+            // Work that does not end keeps the catalogue; the end of the process is as good as `kill`, which it survives.
+            Door::Open(..) if !ended => Err(Error::new(Code::Busy, "closing")),
+            Door::Open(coffre, _) => coffre.engine.catalogue.clone().close(),
+            Door::Shut(..) | Door::Closed => Ok(()),
+        }
+    }
+
+    /// Tells the window that these are no longer what was read. A shell needs it only for what it changes itself.
+    pub fn changed(&self, changed: impl IntoIterator<Item = Tag>) {
+        let changed: Vec<Tag> = changed.into_iter().collect();
+        if changed.iter().any(|tag| tag.noun == Noun::Backups) {
+            self.forget_figures();
+        }
+        self.0.events.changed(changed);
+    }
+
+    /// Asks the window to show a view, such as `/backups/<id>`: from a notification, the tray, a second start.
+    pub fn navigate(&self, route: &str) {
+        self.0.events.push(BackendEvent::Navigate { route: route.to_owned() });
+    }
+
+    fn works(&self) -> &Works {
+        &self.0.works
+    }
+
+    fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    fn dialogs(&self) -> &dyn Dialogs {
+        self.0.dialogs.as_ref()
+    }
+
+    fn system_language(&self) -> Language {
+        self.0.system_language
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.closing.load(Ordering::SeqCst)
+    }
+
+    fn set_closing(&self) {
+        self.0.closing.store(true, Ordering::SeqCst);
+    }
+
+    fn lock_confirmations(&self) -> MutexGuard<'_, Confirmations> {
+        self.0.confirmations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_looks(&self) -> MutexGuard<'_, Looks> {
+        self.0.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_door(opening: &Opening) -> Door {
+    match Coffre::open(opening.clone()) {
+        Ok(coffre) => Door::Open(Arc::new(coffre), now()),
+        Err(error) => Door::Shut(error, Instant::now()),
+    }
+}
+
+/// Sees what other processes change on the same home, until the window is gone.
+fn watch(window: &Weak<Inner>) {
+    let mut known = None;
+    loop {
+        std::thread::sleep(LOOK_FOR_CHANGES);
+        let Some(inner) = window.upgrade() else { return };
+        let window = Window(inner);
+        let door = window.0.door.read().unwrap_or_else(PoisonError::into_inner);
+        let coffre = match &*door {
+            Door::Open(coffre, _) => Arc::clone(coffre),
+            Door::Closed => return,
+            Door::Shut(..) => continue,
+        };
+        drop(door);
+        match coffre.engine.catalogue.changes_of_others() {
+            Ok(seen) => {
+                if known.replace(seen).is_some_and(|before| before != seen) {
+                    window.changed(tags(&Noun::ALL));
+                }
+            }
+            // What is wrong with the catalogue is told by every command that needs it; here only the look fails.
+            Err(error) => tracing::warn!(%error, "look for changes of other processes"),
+        }
+    }
+}
+
+fn tags(nouns: &[Noun]) -> Vec<Tag> {
+    nouns.iter().copied().map(Tag::from).collect()
+}
+
+fn one(noun: Noun, id: Id) -> Tag {
+    Tag { noun, id: Some(id) }
+}
+
+fn now() -> DateTime<Utc> {
+    crate::open::now_in_milliseconds()
+}

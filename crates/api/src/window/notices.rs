@@ -1,0 +1,175 @@
+//! Notifications: a failure, and the first success after one. Never one for each success, unless a person asked for it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use coffre_engine::verify::Check;
+use coffre_model::backup::{Backup, BackupState};
+use coffre_model::restore::Restore;
+use coffre_model::source::Source;
+use coffre_model::{Code, Error, Id, Result};
+
+use super::Window;
+
+/// What a notification says, in the language of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// One line.
+    pub title: String,
+    /// What happened, why, and what to do.
+    pub body: String,
+    /// Whether something is wrong: shown until it is seen.
+    pub urgent: bool,
+    /// The view that a click opens ([`Window::navigate`]).
+    pub route: String,
+}
+
+/// What was told last of each source, so that nothing is told twice in a row.
+#[derive(Default)]
+pub(super) struct Notices {
+    told: Mutex<BTreeMap<Id, Id>>,
+}
+
+/// How a backup ended.
+pub(super) struct RunEnd<'a> {
+    pub(super) source: &'a Source,
+    /// The run before it.
+    pub(super) before: Option<&'a Backup>,
+    pub(super) outcome: &'a Result<Backup>,
+}
+
+/// Which setting decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Failure,
+    Recovery,
+    Success,
+}
+
+impl Kind {
+    fn setting(self) -> &'static str {
+        match self {
+            Kind::Failure => "notify_failures",
+            Kind::Recovery => "notify_recoveries",
+            Kind::Success => "notify_successes",
+        }
+    }
+}
+
+/// What kind of news the end of a run is; nothing for what a person did on purpose, or sees at once.
+fn kind(before: Option<BackupState>, outcome: Result<BackupState, Code>) -> Option<Kind> {
+    let was_bad = matches!(before, Some(BackupState::Failed | BackupState::Interrupted | BackupState::Missed));
+    match outcome {
+        Ok(BackupState::Verified) if was_bad => Some(Kind::Recovery),
+        Ok(BackupState::Verified) => Some(Kind::Success),
+        Ok(_) => Some(Kind::Failure),
+        // Somebody stopped it; or it never began, and whoever asked was told.
+        Err(Code::Cancelled | Code::Busy | Code::Usage) => None,
+        Err(_) => Some(Kind::Failure),
+    }
+}
+
+impl Window {
+    /// Tells how a backup ended, if anybody wants to know.
+    pub(super) fn tell_end(&self, end: RunEnd<'_>) {
+        let outcome = match end.outcome {
+            Ok(backup) => Ok(backup.state),
+            Err(error) => Err(error.code()),
+        };
+        let Some(kind) = kind(end.before.map(|before| before.state), outcome) else {
+            return;
+        };
+        if !self.is_on(kind.setting()) {
+            return;
+        }
+        let words = self.words();
+        let id = match end.outcome {
+            Ok(backup) => Some(backup.id),
+            Err(error) => error.detail("backup").and_then(|id| id.parse::<Id>().ok()),
+        };
+        if let Some(id) = id {
+            let mut told = self.0.notices.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.insert(end.source.id, id) == Some(id) {
+                return;
+            }
+        }
+        let facts = [("source", end.source.name.as_str().into())];
+        let (title, body) = match (kind, end.outcome) {
+            (Kind::Failure, Err(error)) => (words.say("notice.failed", &facts), self.sentences(error)),
+            (Kind::Recovery, _) => (words.say("notice.recovered", &facts), words.text("notice.recovered_body")),
+            (_, Ok(backup)) => {
+                let facts = [
+                    ("rows", backup.rows.into()),
+                    ("stored_bytes", backup.stored_bytes.into()),
+                    ("copies_count", backup.copies.len().into()),
+                ];
+                let title = words.say("notice.verified", &[("source", end.source.name.as_str().into())]);
+                (title, words.say("notice.verified_body", &facts))
+            }
+            (Kind::Success, Err(_)) => return,
+        };
+        self.dialogs().notify(&Notice {
+            title,
+            body,
+            urgent: kind == Kind::Failure,
+            route: id.map_or_else(|| format!("/sources/{}", end.source.id), |id| format!("/backups/{id}")),
+        });
+    }
+
+    /// Tells that a backup is not what it was.
+    pub(super) fn tell_verified(&self, backup: &Backup, outcome: &Result<(Backup, Vec<Check>)>) {
+        let bad = match outcome {
+            Ok((_, checks)) => checks.iter().find_map(|check| check.error.as_ref()),
+            Err(error) => Some(error).filter(|error| !matches!(error.code(), Code::Cancelled | Code::Busy)),
+        };
+        let Some(error) = bad else { return };
+        if !self.is_on(Kind::Failure.setting()) {
+            return;
+        }
+        let facts = [("backup", backup.code.as_str().into()), ("source", backup.source.as_str().into())];
+        self.dialogs().notify(&Notice {
+            title: self.words().say("notice.not_verified", &facts),
+            body: self.sentences(error),
+            urgent: true,
+            route: format!("/backups/{}", backup.id),
+        });
+    }
+
+    /// Tells that a restore failed.
+    pub(super) fn tell_restored(&self, name: &str, outcome: &Result<Restore>) {
+        let Err(error) = outcome else { return };
+        if matches!(error.code(), Code::Cancelled | Code::Busy) || !self.is_on(Kind::Failure.setting()) {
+            return;
+        }
+        let id = error.detail("restore");
+        self.dialogs().notify(&Notice {
+            title: self.words().say("notice.restore_failed", &[("source", name.into())]),
+            body: self.sentences(error),
+            urgent: true,
+            route: id.map_or_else(|| "/backups".to_owned(), |id| format!("/restores/{id}")),
+        });
+    }
+
+    fn sentences(&self, error: &Error) -> String {
+        let (message, hint) = self.words().error(error);
+        if hint.is_empty() { message } else { format!("{message}\n{hint}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_news() {
+        use BackupState::{Failed, Interrupted, Stored, Verified};
+        assert_eq!(kind(None, Ok(Verified)), Some(Kind::Success));
+        assert_eq!(kind(Some(Verified), Ok(Verified)), Some(Kind::Success));
+        assert_eq!(kind(Some(Failed), Ok(Verified)), Some(Kind::Recovery));
+        assert_eq!(kind(Some(Interrupted), Ok(Verified)), Some(Kind::Recovery));
+        assert_eq!(kind(Some(Verified), Ok(Stored)), Some(Kind::Failure));
+        assert_eq!(kind(Some(Failed), Err(Code::DestFull)), Some(Kind::Failure));
+        assert_eq!(kind(None, Err(Code::Cancelled)), None);
+        assert_eq!(kind(None, Err(Code::Busy)), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Protection as the window shows it: the model's judgement with what its sentence needs.
+
+use chrono::{DateTime, Utc};
+use coffre_model::backup::{BackupState, CopyState};
+use coffre_model::destination::Destination;
+use coffre_model::plan::Plan;
+use coffre_model::protection::{Evidence, LastRun, Proved, ProtectionCause, ProtectionState, judge};
+use coffre_model::{Error, Id, Result};
+use serde::Serialize;
+use ts_rs::TS;
+
+use super::places::Mounts;
+use crate::Coffre;
+
+/// The parts of the sentence; the window puts them into words.
+#[derive(Clone, Debug, Serialize, TS)]
+pub struct Protection {
+    /// How safe the source is.
+    pub state: ProtectionState,
+    /// Why it is not safer.
+    pub cause: Option<ProtectionCause>,
+    /// When the newest verified backup was read to its end.
+    pub last_verified_at: Option<DateTime<Utc>>,
+    /// Verified copies of that backup.
+    pub copies: usize,
+    /// In how many places they are.
+    pub places: usize,
+    /// How long a restore took when one was last made.
+    pub restore_ms: Option<u64>,
+    /// The open error of the last run, where there is one.
+    pub error: Option<Error>,
+    /// The backup that the error belongs to.
+    pub error_backup_id: Option<Id>,
+}
+
+/// Everything that is the same for all sources, read once.
+pub(super) struct Around {
+    pub(super) plans: Vec<Plan>,
+    pub(super) destinations: Vec<Destination>,
+    pub(super) mounts: Mounts,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Around {
+    pub(super) fn read(coffre: &Coffre) -> Result<Around> {
+        Ok(Around {
+            plans: coffre.plans()?,
+            destinations: coffre.destinations()?,
+            mounts: Mounts::now(),
+            now: super::now(),
+        })
+    }
+
+    pub(super) fn plans_of<'a>(&'a self, source: &'a Id) -> impl Iterator<Item = &'a Plan> {
+        self.plans.iter().filter(move |plan| plan.source_id == *source)
+    }
+}
+
+/// How safe a source is.
+pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Result<Protection> {
+    let catalogue = &coffre.engine.catalogue;
+    let newest = catalogue.latest(source, true)?;
+    let last = catalogue.last_run(source)?;
+    let plans: Vec<&Plan> = around.plans_of(source).collect();
+    let verified: Vec<_> = newest
+        .iter()
+        .flat_map(|backup| &backup.copies)
+        .filter(|copy| copy.state == CopyState::Verified)
+        .collect();
+    let wanted = newest.as_ref().map_or(0, |backup| {
+        let own = plans.iter().find(|plan| Some(plan.id) == backup.plan_id);
+        let wanted = own.map(|plan| plan.destination_ids.len());
+        // Made by hand, or by a plan that is gone: as many as the least demanding plan wants.
+        wanted.or_else(|| plans.iter().map(|plan| plan.destination_ids.len()).min()).unwrap_or(1)
+    });
+    let evidence = Evidence {
+        plans: plans.iter().map(|plan| plan.every).collect(),
+        paused: 0,
+        proved: newest.as_ref().map(|backup| Proved {
+            at: backup.started_at,
+            copies: verified.len(),
+            wanted,
+        }),
+        last: last.as_ref().map(|backup| LastRun {
+            at: backup.started_at,
+            state: backup.state,
+        }),
+    };
+    let judgement = judge(&evidence, around.now);
+    let open = last.filter(|last| {
+        matches!(last.state, BackupState::Failed | BackupState::Interrupted | BackupState::Missed)
+            && newest.as_ref().is_none_or(|newest| newest.started_at <= last.started_at)
+    });
+    let places = around.destinations.iter();
+    let places = places.filter(|destination| verified.iter().any(|copy| copy.destination_id == destination.id));
+    let restore = catalogue.last_restore_of_source(source)?;
+    Ok(Protection {
+        state: judgement.state,
+        cause: judgement.cause,
+        last_verified_at: newest.as_ref().and_then(|backup| backup.ended_at),
+        copies: verified.len(),
+        places: around.mounts.sites(places).len(),
+        restore_ms: restore.and_then(|restore| {
+            let took = restore.ended_at? - restore.started_at;
+            u64::try_from(took.num_milliseconds()).ok()
+        }),
+        error_backup_id: open.as_ref().map(|backup| backup.id),
+        error: open.and_then(|backup| backup.error),
+    })
+}

@@ -1,0 +1,244 @@
+//! The list of backups as a window asks for it: sorted by any column, searched by text, in pages, with sums over all pages. And the
+//! journal likewise.
+
+use chrono::{DateTime, Utc};
+use coffre_model::Result;
+use coffre_model::backup::BackupState;
+use coffre_model::journal::{Author, Entry};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::Catalogue;
+use super::backups::{Filter, Page, Stats, any_capitals, by_listed_id};
+use super::fault::Fault;
+use super::figures::LYING;
+use super::journal::entry;
+use super::row::{Reading, all, count, number_back, one};
+
+/// By what a list of backups is sorted. Rows without a value come last either way; equal ones are sorted newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// When the run began.
+    #[default]
+    StartedAt,
+    /// The source's name; capitals of ASCII do not matter.
+    Source,
+    /// The plan's name, likewise.
+    Plan,
+    /// The state's word.
+    State,
+    /// The type's word.
+    Type,
+    /// The size of the artifact.
+    StoredBytes,
+    /// How long the run took.
+    Duration,
+}
+
+impl Sort {
+    fn clause(self, descending: bool) -> String {
+        let direction = if descending { "DESC" } else { "ASC" };
+        let column = match self {
+            Sort::StartedAt => return format!("b.started_at {direction}, b.id {direction}"),
+            Sort::Source => "b.source_name COLLATE NOCASE",
+            Sort::Plan => "b.plan_name COLLATE NOCASE",
+            Sort::State => "b.state",
+            Sort::Type => "b.type",
+            Sort::StoredBytes => "b.stored_bytes",
+            Sort::Duration => "b.duration_ms",
+        };
+        format!("{column} {direction} NULLS LAST, b.started_at DESC, b.id DESC")
+    }
+}
+
+/// What is asked of the list.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Which backups.
+    pub filter: Filter,
+    /// In which order.
+    pub sort: Sort,
+    /// Whether the greatest come first.
+    pub descending: bool,
+    /// Which page, from 1.
+    pub page: u64,
+    /// How many on a page.
+    pub per_page: u64,
+}
+
+/// Which lines of the journal. Everything that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub struct JournalFilter {
+    /// Through what somebody acted.
+    pub author: Option<Author>,
+    /// Whether it went well.
+    pub ok: Option<bool>,
+    /// With this text in action, subject, actor or error; capitals do not matter.
+    pub text: Option<String>,
+    /// Actions whose words hold the text.
+    pub actions: Vec<String>,
+    /// Keys of errors whose words hold the text.
+    pub errors: Vec<String>,
+}
+
+impl Catalogue {
+    /// A page of the list, and sums over all its pages.
+    pub fn search(&self, search: &Search) -> Result<(Page, Stats)> {
+        if search.filter.text.as_deref().is_some_and(|text| !text.is_empty()) {
+            return self.read_widely(|c| search_text(c, search));
+        }
+        let page = self.read_widely(|c| {
+            let (condition, mut values) = search.filter.condition();
+            let total = count(
+                c,
+                &format!("SELECT COUNT(*) FROM backups b WHERE {condition}"),
+                params_from_iter(&values),
+            )?;
+            let (limit, skip) = slice(search);
+            values.push(Value::Integer(limit));
+            values.push(Value::Integer(skip));
+            let sql = format!(
+                "SELECT b.id FROM backups b WHERE {condition} ORDER BY {} LIMIT ?{} OFFSET ?{}",
+                search.sort.clause(search.descending),
+                values.len() - 1,
+                values.len()
+            );
+            let ids = all(c, "backups", &sql, params_from_iter(values), |row| row.text("id"))?;
+            let backups = ids.iter().map(|id| by_listed_id(c, id)).collect::<Result<_, _>>()?;
+            Ok(Page { backups, total })
+        })?;
+        Ok((page, self.stats(&search.filter)?))
+    }
+
+    /// A page of the journal, newest first, and how many lines there are on all pages.
+    pub fn search_journal(&self, filter: &JournalFilter, page: u64, per_page: u64) -> Result<(Vec<Entry>, u64)> {
+        self.read_widely(|c| {
+            let (condition, mut values) = filter.condition();
+            let total = count(
+                c,
+                &format!("SELECT COUNT(*) FROM journal WHERE {condition}"),
+                params_from_iter(&values),
+            )?;
+            let search = Search {
+                page,
+                per_page,
+                ..Search::default()
+            };
+            let (limit, skip) = slice(&search);
+            values.push(Value::Integer(limit));
+            values.push(Value::Integer(skip));
+            let sql = format!(
+                "SELECT * FROM journal WHERE {condition} ORDER BY id DESC LIMIT ?{} OFFSET ?{}",
+                values.len() - 1,
+                values.len()
+            );
+            Ok((all(c, "journal", &sql, params_from_iter(values), entry)?, total))
+        })
+    }
+
+    /// Every line of the journal about one thing, oldest first.
+    pub fn journal_about(&self, subject_id: &coffre_model::Id) -> Result<Vec<Entry>> {
+        self.read(|c| {
+            all(
+                c,
+                "journal",
+                "SELECT * FROM journal WHERE subject_id = ?1 ORDER BY id",
+                [subject_id.to_string()],
+                entry,
+            )
+        })
+    }
+}
+
+/// `LIMIT` and `OFFSET` of a page.
+fn slice(search: &Search) -> (i64, i64) {
+    let per_page = i64::try_from(search.per_page).unwrap_or(i64::MAX);
+    let before = i64::try_from(search.page.saturating_sub(1)).unwrap_or(i64::MAX);
+    (per_page, before.saturating_mul(per_page))
+}
+
+/// Text has to be looked for row by row: once, for the page and for all the sums.
+fn search_text(c: &Connection, search: &Search) -> Result<(Page, Stats), Fault> {
+    let (condition, values) = search.filter.condition();
+    let sql = format!(
+        "SELECT b.id AS id, b.state AS state, b.started_at AS began,
+            (SELECT COALESCE(SUM(p.stored_bytes), 0) FROM copies p WHERE p.backup_id = b.id AND +p.state IN ({LYING})) AS bytes
+         FROM backups b WHERE {condition} ORDER BY {}",
+        search.sort.clause(search.descending)
+    );
+    let (limit, skip) = slice(search);
+    let (first, end) = (skip, skip.saturating_add(limit));
+    let mut ids = Vec::new();
+    let mut total: u64 = 0;
+    let mut stats = Stats::default();
+    let mut newest: Option<(DateTime<Utc>, String)> = None;
+    let mut statement = c.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    while let Some(row) = rows.next()? {
+        let row = Reading { table: "backups", row };
+        let at = i64::try_from(total).unwrap_or(i64::MAX);
+        if at >= first && at < end {
+            ids.push(row.text("id")?);
+        }
+        total += 1;
+        stats.stored_bytes += number_back(row.row.get("bytes")?)?;
+        match row.word("state", BackupState::parse)? {
+            BackupState::Verified => {
+                stats.verified += 1;
+                let began = row.time("began")?;
+                if newest.as_ref().is_none_or(|(known, _)| *known < began) {
+                    newest = Some((began, row.text("id")?));
+                }
+            }
+            BackupState::Failed => stats.failed += 1,
+            _ => {}
+        }
+    }
+    if let Some((_, id)) = newest {
+        let sql = "SELECT MAX(verified_at) AS at FROM copies WHERE backup_id = ?1 AND state = 'verified'";
+        stats.last_verified_at = one(c, "copies", sql, [id], |row| row.opt_time("at"))?.flatten();
+    }
+    let backups = ids.iter().map(|id| by_listed_id(c, id)).collect::<Result<_, _>>()?;
+    Ok((Page { backups, total }, stats))
+}
+
+impl JournalFilter {
+    fn condition(&self) -> (String, Vec<Value>) {
+        let mut parts = vec!["1".to_owned()];
+        let mut values = Vec::new();
+        if let Some(author) = self.author {
+            values.push(Value::Text(author.as_str().to_owned()));
+            parts.push(format!("author = ?{}", values.len()));
+        }
+        if let Some(ok) = self.ok {
+            values.push(Value::Text(if ok { "ok" } else { "failed" }.to_owned()));
+            parts.push(format!("result = ?{}", values.len()));
+        }
+        if let Some(text) = self.text.as_deref().filter(|text| !text.is_empty()) {
+            let mut any = containing(&["action", "subject", "actor", "error"], text, &mut values);
+            any.extend(among("action", &self.actions, &mut values));
+            any.extend(among("json_extract(error, '$.text')", &self.errors, &mut values));
+            parts.push(format!("({})", any.join(" OR ")));
+        }
+        (parts.join(" AND "), values)
+    }
+}
+
+/// Conditions that hold where one of the columns contains a text, whatever its capitals. Only the names of columns, which are ours,
+/// go into the SQL.
+pub(super) fn containing(columns: &[&str], text: &str, values: &mut Vec<Value>) -> Vec<String> {
+    values.push(Value::Text(any_capitals(text)));
+    let n = values.len();
+    columns.iter().map(|column| format!("{column} GLOB ?{n}")).collect()
+}
+
+/// The condition that an expression is one of these words; nothing where there are none.
+pub(super) fn among(expression: &str, words: &[String], values: &mut Vec<Value>) -> Option<String> {
+    if words.is_empty() {
+        return None;
+    }
+    let first = values.len() + 1;
+    values.extend(words.iter().cloned().map(Value::Text));
+    let places: Vec<String> = (first..=values.len()).map(|n| format!("?{n}")).collect();
+    Some(format!("{expression} IN ({})", places.join(", ")))
+}
