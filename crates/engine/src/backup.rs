@@ -323,7 +323,6 @@ impl Laps {
     }
 }
 
-
 fn new_copy(destination: &Destination, key: &str) -> Copy {
     Copy {
         destination: destination.name.clone(),

@@ -135,7 +135,10 @@ mod tests {
         for threads in [1, 2, 4, 8, 64] {
             for level in 1..=8 {
                 let bytes = store_bytes(Compression::Zstd(level), threads, 3);
-                assert!(bytes <= if threads <= 4 { 80 * MIB } else { 120 * MIB }, "zstd:{level} {threads} {bytes}");
+                assert!(
+                    bytes <= if threads <= 4 { 80 * MIB } else { 120 * MIB },
+                    "zstd:{level} {threads} {bytes}"
+                );
             }
             for level in 1..=9 {
                 assert!(store_bytes(Compression::Gzip(level), threads, 3) <= 40 * MIB);

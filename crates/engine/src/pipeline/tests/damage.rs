@@ -40,7 +40,13 @@ fn cut_anywhere() {
         for (encryption, decryption) in keys() {
             let (bytes, stored) = stored(&plain, compression, &encryption);
             for length in 0..bytes.len() {
-                found(&bytes[..length], &stored, compression, &decryption, &format!("cut at {length}"));
+                found(
+                    &bytes[..length],
+                    &stored,
+                    compression,
+                    &decryption,
+                    &format!("cut at {length}"),
+                );
                 // The containers find it by themselves; plain bytes cannot.
                 if (compression, &decryption) == (Compression::None, &Decryption::None) {
                     continue;
@@ -76,7 +82,9 @@ fn cut_at_and_around_every_boundary_of_a_large_one() {
                 (Compression::None, Encryption::None) => vec![PIECE, 2 * PIECE, 3 * PIECE],
                 _ => {
                     let body = bytes.windows(5).position(|w| w == b"\n--- ").unwrap() + 1 + 4 + 43 + 1 + 16;
-                    (0..bytes.len() / AGE_CHUNK).map(|chunk| body + chunk * (AGE_CHUNK + 16)).collect()
+                    (0..bytes.len() / AGE_CHUNK)
+                        .map(|chunk| body + chunk * (AGE_CHUNK + 16))
+                        .collect()
                 }
             };
             assert!(edges.len() >= 3, "{compression} {edges:?}");
@@ -124,7 +132,13 @@ fn one_bit_anywhere() {
                 for bit in [at % 8, (at + 3) % 8] {
                     let mut damaged = bytes.clone();
                     damaged[at] ^= 1 << bit;
-                    found(&damaged, &stored, compression, &decryption, &format!("bit {bit} of byte {at}"));
+                    found(
+                        &damaged,
+                        &stored,
+                        compression,
+                        &decryption,
+                        &format!("bit {bit} of byte {at}"),
+                    );
                     if (compression, &decryption) != (Compression::None, &Decryption::None) {
                         never_other_bytes(&damaged, &plain, compression, &decryption, &format!("bit {bit} of byte {at}"));
                     }
@@ -165,7 +179,8 @@ fn something_added() {
                 let (_, outcome) = read(&longer, &expect(&stored, compression, &decryption), false);
                 assert_eq!(told(&outcome.unwrap_err()), ("VERIFY_MISMATCH", "stored_longer".into()));
                 // By themselves the formats allow more of the same kind, and nothing else.
-                if matches!(decryption, Decryption::None) && (compression == Compression::None || tail == bytes || tail == other) {
+                if matches!(decryption, Decryption::None) && (compression == Compression::None || tail == bytes || tail == other)
+                {
                     continue;
                 }
                 let (_, outcome) = read(&longer, &expect_nothing(compression, &decryption), false);
@@ -179,7 +194,9 @@ fn something_added() {
 fn frames_and_members_may_follow_each_other() {
     let (one, two) = (sample(70_000, 1), sample(80_000, 2));
     for compression in [Compression::Zstd(3), Compression::Gzip(6)] {
-        let bytes = [&one, &two].map(|plain| stored(plain, compression, &Encryption::None).0).concat();
+        let bytes = [&one, &two]
+            .map(|plain| stored(plain, compression, &Encryption::None).0)
+            .concat();
         let (back, outcome) = read(&bytes, &expect_nothing(compression, &Decryption::None), false);
         outcome.unwrap();
         assert!(back == [one.clone(), two.clone()].concat());
