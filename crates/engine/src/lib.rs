@@ -1,1 +1,3 @@
 //! The work: pipeline, backup, verify, restore, catalogue, secrets
+
+pub mod pipeline;
