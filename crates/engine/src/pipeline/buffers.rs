@@ -110,7 +110,7 @@ pub fn store_bytes(compression: Compression, threads: usize, uploads: usize) -> 
         Compression::Zstd(level) => zstd_shape(level, threads).bytes + RAW_PIECES * PIECE,
         // Each block on its way has its input and its output.
         Compression::Gzip(_) => 2 * gzip_pieces(threads) * PIECE + threads * GZIP_STATE,
-        Compression::None => RAW_PIECES * PIECE,
+        Compression::None => (RAW_PIECES + uploads) * PIECE,
     };
     codec + stored + 4 * AGE_CHUNK + (threads + uploads + 2) * PER_THREAD
 }
