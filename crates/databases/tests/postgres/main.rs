@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test has nobody to hand errors to")]
 
+#![allow(clippy::disallowed_methods, reason = "these tests start themselves anew in another environment")]
+
 mod choice;
 mod common;
 mod conformance;
