@@ -1,3 +1,24 @@
-//! The work: pipeline, backup, verify, restore, catalogue, secrets
+//! The work: pipeline, backup, verify, restore, catalogue, secrets.
+//!
+//! The engine sees databases and storages through the traits of `coffre-model` alone; `coffre-api` wires them.
 
+pub mod backup;
+pub mod catalogue;
+pub mod check;
+pub mod context;
+pub mod decrypt;
+pub mod delete;
+pub mod download;
+pub mod foreign_file;
+pub mod home;
+pub mod keys;
+pub mod lease;
 pub mod pipeline;
+pub mod place;
+pub mod rebuild;
+pub mod recovery_sheet;
+pub mod restore;
+pub mod secrets;
+pub mod stream;
+pub mod sweep;
+pub mod verify;

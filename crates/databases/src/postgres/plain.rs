@@ -170,7 +170,10 @@ impl Sink for Found {
             Verdict::StandardStrings(standard) => self.standard_strings = standard,
             Verdict::Encoding(encoding) => self.utf8 = is_utf8(&encoding),
             Verdict::SearchPath(schema) => self.schema = schema,
-            Verdict::Rows(rows) => {
+            Verdict::Rows(mut rows) => {
+                // In another encoding the bytes of a name may be UTF-8 by chance, and mean something else.
+                let sure = self.utf8 || statement.text.is_ascii();
+                rows.table = rows.table.filter(|_| sure);
                 self.rows = Some(rows);
                 next = Next::Rows;
             }
