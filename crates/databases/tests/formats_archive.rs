@@ -70,6 +70,10 @@ fn seeded(version: Version) -> (&'static Postgres, String) {
 
 /// A small database: every byte of its archive can be tried.
 fn small(version: Version) -> Vec<u8> {
+    small_by(version, dump)
+}
+
+fn small_by(version: Version, dump: fn(&Postgres, &str, &[&str]) -> Vec<u8>) -> Vec<u8> {
     let server = Postgres::shared(version);
     let database = server.create_database();
     server.sql(
@@ -332,8 +336,13 @@ fn labels(bytes: &[u8]) -> Vec<Label> {
 
 #[test]
 fn flipped_bits_in_the_structure_are_found_and_never_cost_memory() {
-    for version in Version::ALL {
-        let mut bytes = small(version);
+    for (version, dump) in [
+        (Version::V15, dump as fn(&Postgres, &str, &[&str]) -> Vec<u8>),
+        (Version::V16, dump),
+        (Version::V18, dump),
+        (Version::V18, dump_to_file),
+    ] {
+        let mut bytes = small_by(version, dump);
         let labels = labels(&bytes);
         let whole = read(&bytes).unwrap();
         LARGEST.store(0, Ordering::Relaxed);
