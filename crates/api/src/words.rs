@@ -178,10 +178,11 @@ impl Words {
         }
     }
 
-    /// A duration: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
+    /// A duration: `27 ms`, `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
     pub fn duration(&self, ms: u64) -> String {
         let seconds = ms / 1000;
         let text = match seconds {
+            0 if ms < 100 => format!("{ms} ms"),
             0..=9 => format!("{:.1} s", ms as f64 / 1000.0),
             10..=59 => format!("{seconds} s"),
             60..=3599 => format!("{} min {:02} s", seconds / 60, seconds % 60),

@@ -44,10 +44,11 @@ fn unknown(given: &str) -> Error {
         .with("known", known.join(", "))
 }
 
-/// A checker for a file made elsewhere: SQL text is not asked for the mark that our own dumps end with.
+/// A checker for a file made elsewhere: SQL text is asked for the mark that our own dumps end with only where it says that `pg_dump` made
+/// it.
 pub fn foreign_checker(kind: &'static dyn DatabaseKind, format: DumpFormat) -> Box<dyn Checker> {
     match format {
-        DumpFormat::Sql => Box::new(postgres::plain::PlainChecker::new(false)),
+        DumpFormat::Sql => Box::new(postgres::ForeignText::default()),
         _ => kind.checker(format),
     }
 }

@@ -28,6 +28,7 @@ use coffre_model::source::{Source, SourceOptions, Tls};
 use coffre_model::{Code, Error, Id, Result};
 
 use self::connect::{Server, Session};
+pub use self::load::ForeignText;
 use self::load::{PgLoad, Surroundings};
 use self::probe::Seen;
 use self::target::Target;
@@ -97,6 +98,9 @@ impl DatabaseKind for Postgres {
 
     fn validate(&self, source: &Source) -> Result<()> {
         let address = source.parsed()?;
+        if !self.schemes().contains(&address.scheme.as_str()) {
+            return Err(Error::new(Code::Usage, "source_scheme").with("scheme", address.scheme));
+        }
         if address.path.is_empty() {
             return Err(Error::new(Code::Usage, "pg_database_missing"));
         }
@@ -141,18 +145,18 @@ impl DatabaseKind for Postgres {
 
     fn checker(&self, format: DumpFormat) -> Box<dyn Checker> {
         match format {
-            DumpFormat::Sql => Box::new(load::TextChecker::default()),
+            DumpFormat::Sql => Box::new(plain::PlainChecker::new(true)),
             _ => Box::new(archive::Archive::new()),
         }
     }
 
     fn stock_load(&self, format: DumpFormat) -> Vec<String> {
         let load = match format {
-            DumpFormat::Sql => "psql --no-psqlrc --set=ON_ERROR_STOP=1 --single-transaction --dbname=target --file=FILE",
+            DumpFormat::Sql => "psql --no-psqlrc --set=ON_ERROR_STOP=1 --single-transaction --dbname=<target> --file=<file>",
             // Without owners and privileges it also loads where the roles do not exist.
-            _ => "pg_restore --exit-on-error --single-transaction --no-owner --no-privileges --dbname=target FILE",
+            _ => "pg_restore --exit-on-error --single-transaction --no-owner --no-privileges --dbname=<target> <file>",
         };
-        vec!["createdb --template=template0 target".to_owned(), load.to_owned()]
+        vec!["createdb --template=template0 <target>".to_owned(), load.to_owned()]
     }
 
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>> {

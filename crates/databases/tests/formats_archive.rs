@@ -1,5 +1,7 @@
 //! Custom archives of real servers: read whole, cut everywhere, flipped everywhere.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support_formats;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -296,14 +298,16 @@ fn labels(bytes: &[u8]) -> Vec<Label> {
     (0..7).for_each(|_| _ = r.int(Label::Number));
     (0..3).for_each(|_| _ = r.text());
     for _ in 0..r.int(Label::Number) {
-        (r.int(Label::Number), r.int(Label::Number));
+        r.int(Label::Number);
+        r.int(Label::Number);
         (0..4).for_each(|_| _ = r.text());
         r.int(Label::Number);
         (0..6).for_each(|_| _ = r.text());
         if minor >= 16 {
             r.int(Label::Number);
         }
-        (r.text(), r.text());
+        r.text();
+        r.text();
         while r.text().is_some() {}
         r.take(9, Label::Position);
     }

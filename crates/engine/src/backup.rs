@@ -21,7 +21,7 @@ use crate::check::{Expected, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::lease::{Lease, Resource};
-use crate::pipeline::store::{StoreOptions, store};
+use crate::pipeline::{StoreOptions, store};
 use crate::place::{self, Place};
 use crate::recovery_sheet;
 use crate::stream::{News, put_small};
@@ -112,19 +112,23 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             backup.error = Some(error.clone());
             // The copies stay on record as being written until what lies at their keys is gone.
             backup.copies.clear();
-            engine.catalogue.finish_run(&backup, None, &[], &lease)?;
-            engine.record(
-                "backup.run",
-                Subject {
-                    kind: "backup",
-                    id: Some(&id),
-                    name: backup.code.as_str(),
+            let subject = Subject {
+                kind: "backup",
+                id: Some(&id),
+                name: backup.code.as_str(),
+            };
+            let kept = engine
+                .catalogue
+                .finish_run(&backup, None, &[], &lease)
+                .and_then(|_| engine.record("backup.run", subject, Some(&error)))
+                .and_then(|()| clean_leftovers(engine, Some(&id), &Cancel::new()));
+            // Why the run failed is what a person needs; what could not even be written down comes after it.
+            Err(match kept {
+                Ok(left) => match left.first() {
+                    Some(left) => error.with("left_behind", left.to_string()),
+                    None => error,
                 },
-                Some(&error),
-            )?;
-            Err(match clean_leftovers(engine, Some(&id), &Cancel::new())?.first() {
-                Some(left) => error.with("left_behind", left.to_string()),
-                None => error,
+                Err(also) => error.with("not_recorded", also.to_string()),
             })
         }
     }
@@ -218,7 +222,7 @@ fn attempt(
     engine.catalogue.update_run(backup, lease)?;
     let encryption = match &job.key {
         Some(key) => decrypt::encryption(engine, key)?,
-        None => crate::pipeline::encode::Encryption::None,
+        None => crate::pipeline::Encryption::None,
     };
 
     let mut copies: Vec<Copy> = job.destinations.iter().map(|d| new_copy(d, key)).collect();
@@ -237,9 +241,10 @@ fn attempt(
     let mut dump = database.dump()?;
     let options = StoreOptions {
         compression: job.compression,
-        encryption: &encryption,
-        cancel,
-        threads: threads(),
+        encryption,
+        cancel: cancel.clone(),
+        threads: 0,
+        stall: engine.stall()?,
     };
     let mut news = News::new(observer, Some(backup.id), Step::Dumping, probe.estimated_bytes, true);
     let stored = store(&mut *dump, uploads, &options, &mut |raw, _stored| news.tell(raw))?;
@@ -322,10 +327,6 @@ impl Laps {
     }
 }
 
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 fn new_copy(destination: &Destination, key: &str) -> Copy {
     Copy {
         destination: destination.name.clone(),
@@ -379,7 +380,7 @@ fn verify_copies(
 ) -> Result<()> {
     let decryption = match &job.key {
         Some(key) => decrypt::decryption(engine, key)?,
-        None => crate::pipeline::encode::Decryption::None,
+        None => crate::pipeline::Decryption::None,
     };
     let expected = Expected {
         stored_bytes: backup.stored_bytes,

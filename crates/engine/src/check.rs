@@ -10,8 +10,8 @@ use coffre_model::database::{DatabaseKind, DumpFormat, Parsed, TableCount};
 use coffre_model::storage::Storage;
 use coffre_model::{Cancel, Code, Error, Result};
 
-use crate::pipeline::encode::Decryption;
-use crate::pipeline::read_back::{Expect, read_back};
+use crate::pipeline::Decryption;
+use crate::pipeline::{Expect, read_back};
 
 /// What an artifact must turn out to be.
 pub struct Expected<'a> {

@@ -6,7 +6,7 @@ use coffre_model::manifest::Manifest;
 use coffre_model::{Code, Error, Result};
 
 use crate::context::Engine;
-use crate::pipeline::encode::{Decryption, Encryption};
+use crate::pipeline::{Decryption, Encryption};
 
 /// What encrypts with a key. A pair needs only its public part.
 ///
@@ -26,7 +26,7 @@ pub fn encryption(engine: &Engine, key: &Key) -> Result<Encryption> {
 pub fn decryption(engine: &Engine, key: &Key) -> Result<Decryption> {
     let secret = secret(engine, key)?;
     Ok(match key.kind {
-        KeyKind::Recipient => Decryption::Identity(vec![secret]),
+        KeyKind::Recipient => Decryption::Identities(vec![secret]),
         KeyKind::Passphrase => Decryption::Passphrase(secret),
     })
 }

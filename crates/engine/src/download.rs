@@ -13,7 +13,7 @@ use coffre_model::{Cancel, Code, Error, Id, Result};
 
 use crate::context::{Engine, Subject};
 use crate::decrypt;
-use crate::pipeline::read_back::read_back;
+use crate::pipeline::read_back;
 use crate::place;
 use crate::stream::News;
 use crate::verify::{expected, lock};

@@ -395,7 +395,8 @@ pub(crate) fn fault(path: &Path, error: &io::Error) -> Error {
         .with("cause", error.to_string())
 }
 
-fn lock_fault(path: &Path, error: &io::Error) -> Error {
+/// A lock that the disk does not give.
+pub(crate) fn lock_fault(path: &Path, error: &io::Error) -> Error {
     Error::new(Code::Internal, "home_lock")
         .with("path", path.display().to_string())
         .with("cause", error.to_string())
@@ -445,7 +446,10 @@ fn check_writable(path: &Path) -> Result<()> {
     }
     #[cfg(not(unix))]
     if fs::metadata(path).map_err(|e| fault(path, &e))?.permissions().readonly() {
-        return Err(Error::new(Code::Privilege, "home_not_writable").with("path", path.display().to_string()));
+        return Err(fault(path, &ErrorKind::PermissionDenied.into()));
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

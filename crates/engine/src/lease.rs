@@ -421,3 +421,6 @@ fn busy(catalogue: &Catalogue, resource: &Resource, row: &Row) -> Result<Error> 
         None => error,
     })
 }
+
+#[cfg(test)]
+mod tests;

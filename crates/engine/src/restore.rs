@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use coffre_model::backup::{Backup, CopyState};
+use coffre_model::compression::Compression;
 use coffre_model::database::{Database, DatabaseKind, DumpFormat, TableCount};
 use coffre_model::error::from_io;
 use coffre_model::manifest::Manifest;
@@ -17,8 +18,8 @@ use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::foreign_file::ForeignFile;
 use crate::lease::{Lease, Resource};
-use crate::pipeline::encode::Decryption;
-use crate::pipeline::read_back::{Expect, ReadBack, read_back};
+use crate::pipeline::Decryption;
+use crate::pipeline::{Expect, ReadBack, read_back};
 use crate::place::{self, Place};
 use crate::stream::News;
 use crate::verify::{check_copy, judge, lock, record};
@@ -50,7 +51,7 @@ struct Proved<'a> {
     file: Option<ForeignFile>,
     bytes: ReadBack,
     decryption: &'a Decryption,
-    compression: coffre_model::compression::Compression,
+    compression: Compression,
     format: DumpFormat,
     kind: &'static dyn DatabaseKind,
     counts: Vec<TableCount>,
@@ -148,6 +149,7 @@ fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
         ended_at: None,
         steps: names.iter().map(pending).collect(),
         counts: Vec::new(),
+        remarks: Vec::new(),
         error: None,
     }
 }
@@ -191,10 +193,7 @@ fn attempt(
         What::File(path, keys) => prove_file(engine, path, keys, target_kind, &mut decryption, row.id, observer, cancel),
     })?;
     if !target_kind.formats().contains(&proved.format) {
-        return Err(Error::new(Code::Refused, "target_other_database")
-            .with("format", proved.format.as_str())
-            .with("from", proved.kind.name())
-            .with("to", target_kind.name()));
+        return Err(other_database(proved.format, proved.kind.name(), target_kind));
     }
     row.counts = compare(&proved.counts, None);
     if job.dry_run {
@@ -205,6 +204,7 @@ fn attempt(
     let mut database = target_kind.open(&job.target, access)?;
     step(engine, row, "prepare", |_| database.prepare_target())?;
     let loaded = load_and_compare(engine, row, &proved, database.as_mut(), lease, observer, cancel);
+    row.remarks = database.remarks();
     if let Err(error) = loaded {
         return Err(match database.discard_target() {
             Ok(()) => error,
@@ -229,7 +229,7 @@ fn load_and_compare(
         News::new(observer, Some(id), Step::Comparing, None, false);
         let after = database.counts()?;
         row.counts = compare(&proved.counts, Some(&after));
-        let exact = matches!(proved.file, None);
+        let exact = proved.file.is_none();
         match row.counts.iter().find(|c| differs(c, exact)) {
             Some(wrong) => Err(Error::new(Code::VerifyMismatch, "restored_rows_differ")
                 .with("table", wrong.table.as_str())
@@ -423,7 +423,7 @@ fn prove_file<'a>(
     path: &std::path::Path,
     keys: &[Decryption],
     kind: &'static dyn DatabaseKind,
-    decryption: &'a mut Decryption,
+    decryption: &'a Decryption,
     id: Id,
     observer: &dyn Observer,
     cancel: &Cancel,
@@ -431,22 +431,20 @@ fn prove_file<'a>(
     let file = ForeignFile::open(path, keys)?;
     let format = engine.adapters.recognise(&file.head)?;
     if !kind.formats().contains(&format) {
-        return Err(Error::new(Code::Refused, "target_other_database")
-            .with("format", format.as_str())
-            .with("from", format.as_str())
-            .with("to", kind.name()));
+        return Err(other_database(format, format.as_str(), kind));
     }
-    *decryption = file.decryption.clone();
     let mut checker = engine.adapters.foreign_checker(kind, format);
+    // The layers are off already: what the pipeline reads is the plain dump itself.
     let expect = Expect {
-        compression: file.compression,
-        decryption: &*decryption,
-        stored_bytes: Some(file.bytes),
+        compression: Compression::None,
+        decryption,
+        stored_bytes: None,
         stored_sha256: None,
         raw_bytes: None,
         raw_sha256: None,
     };
-    let mut news = News::new(observer, Some(id), Step::Verifying, Some(file.bytes), false);
+    let shown = || path.display().to_string();
+    let mut news = News::new(observer, Some(id), Step::Verifying, None, false);
     let bytes = read_back(
         file.reader()?,
         &expect,
@@ -456,15 +454,13 @@ fn prove_file<'a>(
         &mut |n| news.tell(n),
         &mut |b| checker.feed(b),
     )
-    .map_err(|e| as_mismatch(e).or_with("key", path.display().to_string()))?;
-    let parsed = checker
-        .finish()
-        .map_err(|e| as_mismatch(e).or_with("key", path.display().to_string()))?;
+    .map_err(|e| as_mismatch(e).or_with("key", shown()))?;
+    let parsed = checker.finish().map_err(|e| as_mismatch(e).or_with("key", shown()))?;
     Ok(Proved {
         storage: None,
         key: String::new(),
-        stored_total: Some(file.bytes),
-        compression: file.compression,
+        stored_total: Some(bytes.raw_bytes),
+        compression: Compression::None,
         file: Some(file),
         bytes,
         decryption,
@@ -472,4 +468,11 @@ fn prove_file<'a>(
         kind,
         counts: parsed.counts,
     })
+}
+
+fn other_database(format: DumpFormat, from: &str, to: &dyn DatabaseKind) -> Error {
+    Error::new(Code::Refused, "target_other_database")
+        .with("format", format.as_str())
+        .with("from", from)
+        .with("to", to.name())
 }

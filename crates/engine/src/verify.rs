@@ -129,8 +129,7 @@ pub fn judge(error: &Error) -> Option<CopyState> {
     match error.code() {
         Code::NotFound => Some(CopyState::Missing),
         Code::VerifyMismatch | Code::ArchiveUnsafe => Some(CopyState::Corrupt),
-        // A damaged header and a wrong key look alike; only the text that blames the bytes blames the copy.
-        Code::DecryptFailed if error.text() != "decrypt_wrong_key" => Some(CopyState::Corrupt),
+        // The hash of the stored bytes is looked at first: where it is right, only the key can be wrong.
         _ => None,
     }
 }
@@ -168,7 +167,7 @@ pub fn expected<'a>(
     engine: &Engine,
     backup: &'a Backup,
     manifest: &'a Manifest,
-    decryption: &'a crate::pipeline::encode::Decryption,
+    decryption: &'a crate::pipeline::Decryption,
 ) -> Result<Expected<'a>> {
     Ok(Expected {
         stored_bytes: backup.stored_bytes,

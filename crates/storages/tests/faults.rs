@@ -65,7 +65,7 @@ fn open(folder: &Path) -> Box<dyn Storage> {
         name: "here".into(),
         address: format!("file://{}", folder.display()),
         has_secret: false,
-        identified: false,
+        identity: None,
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
     };
     let access = StorageAccess {

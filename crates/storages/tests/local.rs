@@ -22,7 +22,7 @@ fn destination(folder: &Path) -> Destination {
         name: "here".into(),
         address: format!("file://{}", folder.display()),
         has_secret: false,
-        identified: false,
+        identity: None,
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
     }
 }

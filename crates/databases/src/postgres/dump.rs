@@ -28,6 +28,8 @@ use crate::process::{ChildOutput, Invocation, Limits};
 const LOCKED_AT_ONCE: usize = 500;
 /// How often locking begins anew because a table was dropped meanwhile.
 const LOCK_TRIES: usize = 5;
+/// How often a dump begins anew because somebody came between our locks and the program's.
+const START_TRIES: usize = 5;
 /// How long the search for sessions that were left behind may take.
 const SWEEP_LIMIT: Duration = Duration::from_millis(1500);
 
@@ -78,20 +80,43 @@ fn open(plan: &Plan<'_>) -> Result<(Session, Option<String>)> {
     Ok((Session::open(server, &server.database, cancel)?, None))
 }
 
-/// Starts a dump.
+/// Starts a dump, and waits until the program has locked what it dumps (it writes nothing before).
 ///
 /// # Errors
-/// `LOCK_TIMEOUT` naming the table, `PRIVILEGE`, `TOOL_MISSING`, and what connecting can bring.
+/// `LOCK_TIMEOUT` naming the table, `PRIVILEGE`, `TOOL_MISSING`, `STALLED`, and what connecting can bring.
 pub(crate) fn start(plan: &Plan<'_>) -> Result<PgDump> {
+    for _ in 1..START_TRIES {
+        if let Some(dump) = try_start(plan)? {
+            return Ok(dump);
+        }
+    }
+    try_start(plan)?.ok_or_else(|| Error::new(Code::LockTimeout, "pg_lock_contention").with("tries", START_TRIES))
+}
+
+/// Nothing where somebody who wants a table for himself alone came between our locks and the program's: he waits for us, the program waits
+/// for him, and we would wait for the program. Then everything is given back and begun anew.
+fn try_start(plan: &Plan<'_>) -> Result<Option<PgDump>> {
     let (session, options) = open(plan)?;
-    let snapshot = take_snapshot(session, plan)?;
+    let Snapshot {
+        mut session,
+        name,
+        selection,
+    } = take_snapshot(session, plan)?;
     let database = plan.server.database.as_str();
     let environment = Environment::new(plan.server, database, plan.program, &plan.access.runtime, options.as_deref())?;
-    let invocation = environment.apply(invocation(plan, &snapshot));
-    let counted: Vec<Table> = snapshot.selection.counted(plan.seen.standby).cloned().collect();
+    let invocation = environment.apply(invocation(plan, name.as_deref(), &selection));
+    let counted: Vec<Table> = selection.counted(plan.seen.standby).cloned().collect();
     let program = plan.program.clone();
+    let output = ChildOutput::start(
+        &invocation,
+        Limits {
+            stall: plan.access.stall,
+            cancel: plan.access.cancel.clone(),
+        },
+        Box::new(move |ended| failure::meaning(&program, ended)),
+    )?;
     let mut dump = PgDump {
-        output: None,
+        output: Some(output),
         counting: None,
         checker: match plan.format {
             DumpFormat::Sql => Box::new(PlainChecker::new(true)),
@@ -99,23 +124,39 @@ pub(crate) fn start(plan: &Plan<'_>) -> Result<PgDump> {
         },
         parsed: None,
         failure: None,
-        scope: scope(plan, &snapshot.selection),
+        scope: scope(plan, &selection),
         counted: counted.iter().map(Table::display).collect(),
         server: plan.server.clone(),
         _environment: environment,
     };
-    if snapshot.name.is_some() {
-        dump.counting = Some(Counting::start(snapshot.session, counted, plan.access.stall)?);
+    let began = Instant::now();
+    while let Some(output) = &mut dump.output
+        && !output.look(began)?
+    {
+        if is_in_the_way(&mut session, plan)? {
+            drop(session);
+            return Ok(None);
+        }
     }
-    dump.output = Some(ChildOutput::start(
-        &invocation,
-        Limits {
-            stall: plan.access.stall,
-            cancel: plan.access.cancel.clone(),
-        },
-        Box::new(move |ended| failure::meaning(&program, ended)),
-    )?);
-    Ok(dump)
+    if name.is_some() {
+        dump.counting = Some(Counting::start(session, counted, plan.access.stall)?);
+    }
+    Ok(Some(dump))
+}
+
+/// Whether the program waits for somebody who waits for this session.
+fn is_in_the_way(session: &mut Session, plan: &Plan<'_>) -> Result<bool> {
+    if session.version().series < Series(9, 6) {
+        return Ok(false);
+    }
+    let rows = session.query_within(
+        "SELECT 1 FROM pg_catalog.pg_stat_activity a, pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) other
+          WHERE a.application_name = $1 AND a.wait_event_type = 'Lock' AND a.pid <> pg_catalog.pg_backend_pid()
+            AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(other))",
+        &[(&plan.server.application, Type::TEXT)],
+        Some(plan.access.stall),
+    )?;
+    Ok(!rows.is_empty())
 }
 
 /// Locks every table that is dumped, takes a snapshot *afterwards*, and names it. In this order nothing that is not transactional (TRUNCATE)
@@ -210,7 +251,7 @@ fn with_holder(session: &mut Session, error: Error, known: &Selection) -> Error 
         .with("holder_application", text(3))
 }
 
-fn invocation(plan: &Plan<'_>, snapshot: &Snapshot) -> Invocation {
+fn invocation(plan: &Plan<'_>, snapshot: Option<&str>, selection: &Selection) -> Invocation {
     let program = plan.program;
     let mut call = Invocation::new(&program.path, &plan.access.runtime).arg("--no-password");
     call = match plan.format {
@@ -220,7 +261,7 @@ fn invocation(plan: &Plan<'_>, snapshot: &Snapshot) -> Invocation {
     };
     let wait = plan.access.lock_wait.as_millis().max(1);
     call = call.arg(format!("--lock-wait-timeout={wait}"));
-    if let Some(name) = &snapshot.name {
+    if let Some(name) = snapshot {
         call = call.arg(format!("--snapshot={name}"));
     }
     if plan.options.no_owner {
@@ -236,7 +277,7 @@ fn invocation(plan: &Plan<'_>, snapshot: &Snapshot) -> Invocation {
     if plan.seen.standby {
         call = call.arg("--no-unlogged-table-data");
     }
-    for table in &snapshot.selection.excluded {
+    for table in &selection.excluded {
         // A pattern in double quotes is a plain name.
         call = call.arg(format!("--exclude-table={}", table.sql()));
     }

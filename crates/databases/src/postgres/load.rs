@@ -511,14 +511,14 @@ impl Drop for Converting {
     }
 }
 
-/// Checks SQL text. Text by `pg_dump` must have `pg_dump`'s end mark; text by something else has none.
+/// Checks SQL text from elsewhere. Text by `pg_dump` must have `pg_dump`'s end mark; text by something else has none.
 #[derive(Default)]
-pub(crate) struct TextChecker {
+pub struct ForeignText {
     head: Vec<u8>,
     checker: Option<PlainChecker>,
 }
 
-impl TextChecker {
+impl ForeignText {
     fn begin(&mut self) -> Result<&mut PlainChecker> {
         if self.checker.is_none() {
             let checker = self.checker.insert(PlainChecker::new(is_by_pg_dump(&self.head)));
@@ -530,7 +530,7 @@ impl TextChecker {
     }
 }
 
-impl Checker for TextChecker {
+impl Checker for ForeignText {
     fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(checker) = &mut self.checker {
             return checker.feed(bytes);

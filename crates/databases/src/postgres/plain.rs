@@ -50,8 +50,13 @@ impl EndMark {
     }
 
     pub(crate) fn restrict(&mut self, begin: bool, token: &[u8]) {
-        self.token = begin.then(|| token.to_vec());
-        self.seen &= !begin;
+        if begin {
+            self.token = Some(token.to_vec());
+            self.seen = false;
+        } else if self.token.as_deref() == Some(token) {
+            // Only the whole token: a cut one means that the end of the text is cut.
+            self.token = None;
+        }
     }
 
     /// # Errors
@@ -165,7 +170,10 @@ impl Sink for Found {
             Verdict::StandardStrings(standard) => self.standard_strings = standard,
             Verdict::Encoding(encoding) => self.utf8 = is_utf8(&encoding),
             Verdict::SearchPath(schema) => self.schema = schema,
-            Verdict::Rows(rows) => {
+            Verdict::Rows(mut rows) => {
+                // In another encoding the bytes of a name may be UTF-8 by chance, and mean something else.
+                let sure = self.utf8 || statement.text.is_ascii();
+                rows.table = rows.table.filter(|_| sure);
                 self.rows = Some(rows);
                 next = Next::Rows;
             }

@@ -191,11 +191,11 @@ pub(crate) fn describe(session: &mut Session, seen: &Seen, program: &Program) ->
     if seen.standby {
         remarks.push(Error::new(Code::Unreachable, "pg_standby"));
     }
-    let holds = |table: &&Table| matches!(table.kind, Kind::Ordinary | Kind::Partitioned);
     Ok(Probe {
         tool: program.tool(),
         estimated_bytes: Some(estimate(session)?),
-        tables: seen.selection.taken.iter().filter(holds).count() as u64,
+        // Those that hold rows: a partitioned table is its partitions.
+        tables: seen.selection.counted(seen.standby).count() as u64,
         tls: session.tls(),
         server_version: server.text,
         remarks,

@@ -204,29 +204,68 @@ fn with_parts(tables: &[&Table], set: &mut HashSet<u32>) {
 }
 
 /// Whether a glob means this table. With a dot, the part before it is for the schema; without one, any schema will do. `*` stands for any
-/// letters, `?` for one. What people see in a list (`public."Order"`) works as well.
+/// letters, `?` for one; between double quotes they stand for themselves, so that what a list shows (`public."Order"`) works as well.
 fn glob_matches(glob: &str, table: &Table) -> bool {
-    if glob == table.display() {
-        return true;
-    }
-    match glob.split_once('.') {
-        Some((schema, name)) => {
-            (wild(schema, &table.schema) && wild(name, &table.name)) || (table.name.contains('.') && wild(glob, &table.name))
-        }
-        None => wild(glob, &table.name),
-    }
+    let (schema, name) = (letters(&table.schema), letters(&table.name));
+    [tokens(glob, true), tokens(glob, false)].iter().any(|glob| {
+        let dot = glob.iter().position(|token| *token == Token::Dot);
+        let whole = dot.is_some_and(|at| wild(&glob[..at], &schema) && wild(&glob[at + 1..], &name));
+        // Without a schema; the name itself may hold dots.
+        whole || wild(glob, &name)
+    })
 }
 
-/// `*` and `?`, letter by letter, without recursion: at a mismatch the last `*` takes one letter more.
-fn wild(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Letter(char),
+    One,
+    Any,
+    /// A dot that is not between quotes: between schema and name, or a dot.
+    Dot,
+}
+
+/// Reads a glob: with quotes as SQL reads them, or with quotes that are letters.
+fn tokens(glob: &str, quotes: bool) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut letters = glob.chars().peekable();
+    let mut quoted = false;
+    while let Some(letter) = letters.next() {
+        tokens.push(match letter {
+            '"' if quotes && quoted && letters.next_if_eq(&'"').is_some() => Token::Letter('"'),
+            '"' if quotes => {
+                quoted = !quoted;
+                continue;
+            }
+            '*' if !quoted => Token::Any,
+            '?' if !quoted => Token::One,
+            '.' if !quoted => Token::Dot,
+            other => Token::Letter(other),
+        });
+    }
+    tokens
+}
+
+fn letters(text: &str) -> Vec<char> {
+    text.chars().collect()
+}
+
+/// Letter by letter, without recursion: at a mismatch the last `*` takes one letter more.
+fn wild(pattern: &[Token], text: &[char]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
-        if pattern.get(p) == Some(&'*') {
-            star = Some((p, t));
-            p += 1;
-        } else if pattern.get(p).is_some_and(|c| *c == '?' || *c == text[t]) {
+        let fits = match pattern.get(p) {
+            Some(Token::Letter(letter)) => *letter == text[t],
+            Some(Token::Dot) => text[t] == '.',
+            Some(Token::One) => true,
+            Some(Token::Any) => {
+                star = Some((p, t));
+                p += 1;
+                continue;
+            }
+            None => false,
+        };
+        if fits {
             p += 1;
             t += 1;
         } else if let Some((at, taken)) = star {
@@ -237,7 +276,7 @@ fn wild(pattern: &str, text: &str) -> bool {
             return false;
         }
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    pattern[p..].iter().all(|token| *token == Token::Any)
 }
 
 /// Follows what hangs on the excluded tables: views go with them; anything else that could not be restored without them is refused.
@@ -411,7 +450,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_a_list_shows_means_that_table(schema in ".{1,8}", name in ".{1,8}") {
+            let shown = table(1, &schema, &name, Kind::Ordinary, None);
+            prop_assert!(glob_matches(&shown.display(), &shown));
+            prop_assert!(glob_matches(&shown.sql(), &shown));
+        }
+
+        #[test]
         fn a_name_matches_itself_and_stars_match_everything(text in "[^*?]{0,12}", cut in 0usize..13) {
+            let wild = |glob: &str, text: &str| super::wild(&tokens(glob, false), &letters(text));
             prop_assert!(wild(&text, &text));
             prop_assert!(wild("*", &text));
             let at = text.char_indices().map(|(at, _)| at).nth(cut).unwrap_or(text.len());

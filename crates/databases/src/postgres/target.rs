@@ -161,10 +161,11 @@ const FIRST_OWN: u32 = 16_384;
 
 fn objects(session: &mut Session) -> Result<Vec<Object>> {
     let class = |catalogue: &str| format!("'pg_catalog.{catalogue}'::pg_catalog.regclass");
-    let not_of_extension = |catalogue: &str| {
+    // Made by an extension, or a part of something else (the sequence of an identity column) that is seen and removed with it.
+    let by_itself = |catalogue: &str| {
         format!(
             "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                          WHERE d.classid = {} AND d.objid = x.oid AND d.deptype = 'e')",
+                          WHERE d.classid = {} AND d.objid = x.oid AND (d.deptype = 'e' OR (d.deptype = 'i' AND d.refobjid <> x.oid)))",
             class(catalogue)
         )
     };
@@ -175,7 +176,7 @@ fn objects(session: &mut Session) -> Result<Vec<Object>> {
                FROM pg_catalog.{catalogue} x JOIN pg_catalog.pg_namespace n ON n.oid = x.{schema}
               WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {wanted} AND {}",
             class(catalogue),
-            not_of_extension(catalogue)
+            by_itself(catalogue)
         ));
     }
     let major = session.version().series.0;
@@ -183,7 +184,7 @@ fn objects(session: &mut Session) -> Result<Vec<Object>> {
         parts.push(format!(
             "SELECT {}, x.oid, x.xmin::text FROM pg_catalog.{catalogue} x WHERE x.oid >= {FIRST_OWN} AND {wanted} AND {}",
             class(catalogue),
-            not_of_extension(catalogue)
+            by_itself(catalogue)
         ));
     }
     parts.push(

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use coffre_model::{Code, Error, Result};
@@ -66,11 +67,36 @@ impl ChildInput {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
+        self.wait_until_taken()?;
         self.pipe = None;
         self.wait_for_the_end()
     }
 
+    /// Waits until the program has taken everything out of the pipe: one that ends with 0 before has not done its work.
+    fn wait_until_taken(&mut self) -> Result<()> {
+        let mut began = Instant::now();
+        let mut left = u64::MAX;
+        while let Some(pipe) = &self.pipe {
+            // Where the system cannot tell, the exit status alone must do.
+            let now = rustix::io::ioctl_fionread(pipe).unwrap_or(0);
+            if now == 0 {
+                break;
+            }
+            if now != left {
+                (left, began) = (now, Instant::now());
+            }
+            self.limits.cancel.check()?;
+            if self.child.has_ended() {
+                return Err(self.ended_early());
+            }
+            self.keep_waiting(&mut began)?;
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     fn write_some(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.limits.cancel.check()?;
         let mut began = Instant::now();
         while let Some(pipe) = &self.pipe {
             match rustix::io::write(pipe, bytes) {
@@ -89,11 +115,17 @@ impl ChildInput {
             }
             self.keep_waiting(&mut began)?;
         }
-        // It does not read any more, so it has failed, even if it says otherwise: there was more to come.
-        let ended = self.wait_for_the_end()?;
-        Err(Error::new(Code::DumpFailed, "tool_ended_early")
-            .with("tool", self.child.name.clone())
-            .with("stderr", ended.stderr.last_lines()))
+        Err(self.ended_early())
+    }
+
+    /// It does not read any more, so it has failed, even if it says otherwise: there was more to come.
+    fn ended_early(&mut self) -> Error {
+        match self.wait_for_the_end() {
+            Err(error) => error,
+            Ok(ended) => Error::new(Code::DumpFailed, "tool_ended_early")
+                .with("tool", self.child.name.clone())
+                .with("stderr", ended.stderr.last_lines()),
+        }
     }
 
     fn keep_waiting(&mut self, began: &mut Instant) -> Result<()> {

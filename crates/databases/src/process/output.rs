@@ -47,12 +47,32 @@ impl ChildOutput {
         })
     }
 
+    /// Waits for the first bytes or the end of the program, for a moment. Answers whether a `read` would not wait. Meant to be called over
+    /// and over before the first `read`; `began` is when that began.
+    ///
+    /// # Errors
+    /// `STALLED`, `CANCELLED`.
+    pub fn look(&mut self, began: Instant) -> Result<bool> {
+        self.limits.cancel.check()?;
+        let Some(pipe) = &self.pipe else { return Ok(true) };
+        if tail::ready(pipe, PollFlags::IN, true) || self.child.has_ended() {
+            return Ok(true);
+        }
+        if began.elapsed() >= self.limits.stall {
+            let error = self.child.stalled(self.limits.stall);
+            self.end = Some(Err(error.clone()));
+            return Err(error);
+        }
+        Ok(false)
+    }
+
     /// How the program ended, once `read` has answered 0.
     pub fn ended(&self) -> Option<&Ended> {
         self.end.as_ref()?.as_ref().ok()
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.limits.cancel.check()?;
         let began = Instant::now();
         let mut filled = 0;
         let mut gathered = false;

@@ -265,6 +265,12 @@ fn a_reader_that_gives_up_says_why() {
     assert_eq!(written.unwrap_err().detail("stderr").unwrap(), "no room");
     let (written, _) = write_all("exit 0", 5_000_000, 5000, Box::new(|| false));
     assert_eq!(written.unwrap_err().text(), "tool_ended_early");
+    let (written, end) = write_all("exit 0", 1000, 5000, Box::new(|| false));
+    // Whether the pipe was still open or not: what nobody took did not arrive.
+    assert_eq!(
+        written.and_then(|()| end.unwrap().map(|_| ())).unwrap_err().text(),
+        "tool_ended_early"
+    );
     let (written, end) = write_all("cat > /dev/null; echo too late >&2; exit 1", 100, 5000, Box::new(|| false));
     written.unwrap();
     assert_eq!(end.unwrap().unwrap_err().detail("stderr").unwrap(), "too late");

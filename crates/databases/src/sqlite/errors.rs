@@ -29,6 +29,11 @@ pub(super) fn is_interrupt(error: &rusqlite::Error) -> bool {
     matches!(result_code(error), Some((ffi::SQLITE_INTERRUPT, _)))
 }
 
+/// Whether SQLite met something that cannot be in a sound database.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(result_code(error), Some((ffi::SQLITE_CORRUPT, _)))
+}
+
 /// A path as a fact. Names are data: shown, never interpreted.
 pub(super) fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()

@@ -8,7 +8,8 @@ use coffre_model::{Code, Error, Result};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::errors::{is_interrupt, is_unknown_extension};
+use super::errors::{is_damage, is_interrupt, is_unknown_extension};
+use super::vfs::stand_in_for_collations;
 
 /// How often the cancel flag is looked at while SQLite works.
 const LOOK: Duration = Duration::from_millis(50);
@@ -110,6 +111,7 @@ pub(super) fn counts(
     indexes_are_sound: bool,
     fail: &dyn Fn(&rusqlite::Error) -> Error,
 ) -> Result<(Vec<TableCount>, Vec<Error>)> {
+    stand_in_for_collations(connection).map_err(|e| fail(&e))?;
     let mut counts = Vec::new();
     let mut remarks = Vec::new();
     for table in tables(connection).map_err(|e| fail(&e))? {
@@ -156,6 +158,9 @@ pub(super) struct Findings {
 /// checked is named.
 pub(super) fn check(connection: &Connection, depth: Depth) -> rusqlite::Result<Findings> {
     connection.pragma_update(None, "cache_size", -CHECK_CACHE_KIB)?;
+    if depth == Depth::Quick {
+        stand_in_for_collations(connection)?;
+    }
     match said(connection, &format!("PRAGMA main.{}({FINDINGS})", depth.pragma())) {
         Err(e) if is_unknown_extension(&e) => {}
         other => {
@@ -193,9 +198,17 @@ fn said(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut lines = Vec::new();
-    while let Some(row) = rows.next()? {
-        let line = String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned();
-        lines.extend(line.lines().map(shortened));
+    loop {
+        match rows.next() {
+            Ok(Some(row)) => {
+                let line = String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned();
+                lines.extend(line.lines().map(shortened));
+            }
+            Ok(None) => break,
+            // Damage can be so bad that the check itself ends with it. What it said before is more than "malformed".
+            Err(e) if !lines.is_empty() && is_damage(&e) => break,
+            Err(e) => return Err(e),
+        }
     }
     match lines.as_slice() {
         [only] if only == "ok" => lines.clear(),

@@ -104,8 +104,9 @@ impl Reading {
     /// damaged), `CANCELLED`.
     pub(super) fn open(named: &Path, access: &Access) -> Result<Reading> {
         let file = resolve(named)?;
+        let still = on_read_only_filesystem(&file)?;
         for _ in 0..RECOVERY_TRIES {
-            if let Some(reading) = Reading::attempt(named, &file, access)? {
+            if let Some(reading) = Reading::attempt(named, &file, access, still)? {
                 return Ok(reading);
             }
             access.cancel.check()?;
@@ -114,7 +115,9 @@ impl Reading {
         Err(about(Code::LockTimeout, "sqlite_locked", named).with("cause", "journal in use"))
     }
 
-    fn attempt(named: &Path, file: &Path, access: &Access) -> Result<Option<Reading>> {
+    /// One attempt; nothing where it is worth another one. `still` says that nobody can write where the database lies, as far as this
+    /// process can see.
+    pub(super) fn attempt(named: &Path, file: &Path, access: &Access, still: bool) -> Result<Option<Reading>> {
         let beside = Beside {
             wal: exists(&suffixed(file, "-wal")),
             shm: exists(&suffixed(file, "-shm")),
@@ -131,7 +134,6 @@ impl Reading {
                 Begun::Denied(error) => Err(reading(&error, named)),
             };
         }
-        let still = on_read_only_filesystem(file)?;
         if !still && (!beside.wal || !beside.shm) && !may_create_beside(file, rustix::process::geteuid().as_raw())? {
             return Err(about(Code::Privilege, "sqlite_other_owner", named));
         }
@@ -309,9 +311,11 @@ impl Reading {
                 set(&connection, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(fail)?;
             } else if self.beside.wal && !self.beside.shm {
                 let file = MainFile::of(&connection).map_err(fail)?;
-                // Refused where somebody else is connected by now: then the `-shm` is theirs, too, and stays.
-                if file.lock_exclusive().is_ok() {
-                    file.remove_shared_memory().map_err(fail)?;
+                match file.remove_shared_memory() {
+                    // Somebody else is connected by now: then the `-shm` is theirs, too, and stays. Likewise where the file may only be
+                    // read, which makes the lock impossible (EBADF).
+                    Err(e) if is_busy(&e) || matches!(result_code(&e), Some((ffi::SQLITE_IOERR, _))) => {}
+                    other => other.map_err(fail)?,
                 }
             }
         }

@@ -88,6 +88,31 @@ pub(super) struct Forest {
     /// Cells of pages that look like a part of the schema.
     schema: Vec<(u32, Vec<Entry>)>,
     schema_bytes: usize,
+    /// What pages list that may be of the list of free pages.
+    free: Vec<FreeList>,
+}
+
+/// The pages that a page lists as free. It takes little room whatever their number: two lists are the same where number and sum are.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct FreeList {
+    page: u32,
+    number: u32,
+    sum: u64,
+}
+
+impl FreeList {
+    fn add(&mut self, page: u32) {
+        self.number += 1;
+        self.sum = self.sum.wrapping_add(scattered(page));
+    }
+}
+
+/// A number far from those of the neighbours (the finalizer of SplitMix64), so that sums of different pages differ.
+fn scattered(page: u32) -> u64 {
+    let mut x = u64::from(page).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 impl Forest {
@@ -104,6 +129,7 @@ impl Forest {
             pointing: Vec::new(),
             schema: Vec::new(),
             schema_bytes: 0,
+            free: Vec::new(),
         }
     }
 
@@ -111,6 +137,7 @@ impl Forest {
         self.notes.capacity() * 4
             + self.targets.capacity() * 4
             + self.pointing.capacity() * 8
+            + self.free.capacity() * size_of::<FreeList>()
             + self.schema_bytes
             + self.notes.len() / 8
     }
@@ -138,7 +165,10 @@ impl Forest {
             Some(5) => Kind::TableInterior,
             Some(10) => Kind::IndexLeaf,
             Some(2) => Kind::IndexInterior,
-            _ => return Note::new(Kind::Chain(be32(page, 0)), 0, false),
+            _ => {
+                self.look_for_free(number, page);
+                return Note::new(Kind::Chain(be32(page, 0)), 0, false);
+            }
         };
         let first = self.targets.len();
         let cells = be16(page, start + 3);
@@ -158,6 +188,22 @@ impl Forest {
             self.pointing.push((number, u32::try_from(first).unwrap_or(u32::MAX)));
         }
         Note::new(kind, cells, points)
+    }
+
+    /// Keeps what the page lists, if it can be one of the list of free pages.
+    fn look_for_free(&mut self, number: u32, page: &[u8]) {
+        let listed = be32(page, 4);
+        if listed == 0 || listed > self.header.free_pages || listed as usize > self.header.usable / 4 - 2 {
+            return;
+        }
+        let mut list = FreeList {
+            page: number,
+            ..FreeList::default()
+        };
+        for i in 0..listed as usize {
+            list.add(be32(page, 8 + 4 * i));
+        }
+        self.free.push(list);
     }
 
     /// Gathers what the cells of a page point to. Nothing where a cell lies outside the page.
@@ -301,7 +347,6 @@ struct Walk<'f> {
     forest: &'f Forest,
     pages: u32,
     seen: Vec<u64>,
-    reached: u32,
 }
 
 impl<'f> Walk<'f> {
@@ -311,7 +356,6 @@ impl<'f> Walk<'f> {
             forest,
             pages,
             seen: vec![0; forest.notes.len() / 64 + 1],
-            reached: 0,
         }
     }
 
@@ -330,26 +374,30 @@ impl<'f> Walk<'f> {
                     .with("pages", self.pages));
             }
         };
-        let (word, bit) = (page as usize / 64, 1 << (page % 64));
-        if self.seen[word] & bit != 0 {
+        if self.has_seen(page) {
             return Err(self.error("sqlite_bytes_page_twice", page));
         }
-        self.seen[word] |= bit;
-        self.reached += 1;
+        self.seen[page as usize / 64] |= 1 << (page % 64);
         Ok(note)
     }
 
-    /// Follows a chain of overflow or free pages; answers how many there are.
-    fn chain(&mut self, first: u32) -> Result<u32> {
-        let (mut page, mut length) = (first, 0);
+    fn has_seen(&self, page: u32) -> bool {
+        self.seen
+            .get(page as usize / 64)
+            .is_some_and(|word| word >> (page % 64) & 1 == 1)
+    }
+
+    /// Follows a chain of overflow or free pages.
+    fn chain(&mut self, first: u32, mut each: impl FnMut(u32)) -> Result<()> {
+        let mut page = first;
         while page != 0 {
             let Kind::Chain(next) = self.visit(page)?.kind() else {
                 return Err(self.error("sqlite_bytes_page_kind", page));
             };
+            each(page);
             page = next;
-            length += 1;
         }
-        Ok(length)
+        Ok(())
     }
 
     /// Walks one tree; answers how many entries it has. Leaves are shown to `leaf`.
@@ -377,7 +425,7 @@ impl<'f> Walk<'f> {
                 .split_at_checked(if interior { note.cells() + 1 } else { 0 })
                 .unwrap_or_default();
             for first in overflow {
-                self.chain(*first)?;
+                self.chain(*first, |_| {})?;
             }
             if interior {
                 if !of_table {
@@ -419,8 +467,32 @@ impl<'f> Walk<'f> {
         Ok((found, complete))
     }
 
+    /// Whether the pages that nothing reached are those that the list of free pages names.
+    fn nothing_is_lost(&mut self) -> Result<()> {
+        let forest = self.forest;
+        let (mut trunks, mut listed) = (0, FreeList::default());
+        self.chain(forest.header.free_list, |page| {
+            trunks += 1;
+            if let Ok(place) = forest.free.binary_search_by_key(&page, |list| list.page) {
+                listed.number = listed.number.saturating_add(forest.free[place].number);
+                listed.sum = listed.sum.wrapping_add(forest.free[place].sum);
+            }
+        })?;
+        let mut left = FreeList::default();
+        for (page, note) in (1..).zip(&forest.notes) {
+            if note.kind() != Kind::Apart && !self.has_seen(page) {
+                left.add(page);
+            }
+        }
+        if left != listed || u64::from(forest.header.free_pages) != trunks + u64::from(listed.number) {
+            return Err(Error::new(Code::VerifyMismatch, "sqlite_bytes_pages_lost")
+                .with("pages", left.number)
+                .with("free", listed.number));
+        }
+        Ok(())
+    }
+
     fn everything(mut self) -> Result<Vec<TableCount>> {
-        let header = self.forest.header;
         let (entries, complete) = self.schema()?;
         let mut counts = Vec::new();
         for entry in entries {
@@ -433,14 +505,8 @@ impl<'f> Walk<'f> {
             }
         }
         counts.sort_by(|a, b| a.table.cmp(&b.table));
-        let trunks = self.chain(header.free_list)?;
-        let apart = self.forest.notes.iter().filter(|n| n.kind() == Kind::Apart).count();
-        let left = u64::from(self.pages) - u64::from(self.reached) - apart as u64;
-        let free = u64::from(header.free_pages.saturating_sub(trunks));
-        if complete && (left != free || trunks > header.free_pages) {
-            return Err(Error::new(Code::VerifyMismatch, "sqlite_bytes_pages_lost")
-                .with("pages", left)
-                .with("free", free));
+        if complete {
+            self.nothing_is_lost()?;
         }
         Ok(counts)
     }

@@ -3,18 +3,21 @@
 //! Coffre never opens a live database file with `std::fs`: POSIX drops all of a process's locks on a file as soon as the process
 //! closes *any* descriptor of it, so a mere look at the header would take the read lock away from a dump that runs in another
 //! thread. SQLite's own descriptor is immune to that (<https://www.sqlite.org/src/artifact?name=os_unix.c>, "Posix Advisory
-//! Locking"), so everything goes through it. All `unsafe` of this adapter is here.
+//! Locking"), so everything goes through it.
+//!
+//! All `unsafe` of this adapter is here, and so is the stand-in for collations of the application's own.
 
-use std::ffi::{c_int, c_void};
-use std::marker::PhantomData;
+use std::cmp::Ordering;
+use std::ffi::{c_char, c_int, c_void};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
 /// The main database file of an open connection. Borrows the connection: SQLite owns the file.
 pub(super) struct MainFile<'c> {
     file: *mut ffi::sqlite3_file,
     methods: &'c ffi::sqlite3_io_methods,
-    connection: PhantomData<&'c Connection>,
+    connection: &'c Connection,
 }
 
 /// A result code other than `SQLITE_OK`.
@@ -54,7 +57,7 @@ impl<'c> MainFile<'c> {
         Ok(MainFile {
             file,
             methods,
-            connection: PhantomData,
+            connection,
         })
     }
 
@@ -84,12 +87,6 @@ impl<'c> MainFile<'c> {
         self.lock(ffi::SQLITE_LOCK_SHARED)
     }
 
-    /// Takes the exclusive lock, which succeeds only where this is the one connection, of all processes, to the database.
-    /// It is given back when the connection is closed.
-    pub(super) fn lock_exclusive(&self) -> rusqlite::Result<()> {
-        self.lock(ffi::SQLITE_LOCK_EXCLUSIVE)
-    }
-
     fn lock(&self, level: c_int) -> rusqlite::Result<()> {
         let lock = self.methods.xLock.ok_or_else(absent)?;
         // SAFETY: a lock may always be asked for on an open file; the levels follow one another as SQLite's own code has it
@@ -106,12 +103,61 @@ impl<'c> MainFile<'c> {
         Ok(reserved != 0)
     }
 
-    /// Lets go of the `-shm` file and removes it. Only under [`MainFile::lock_exclusive`], outside any transaction, as the last
-    /// thing before the connection is closed: this is what SQLite does itself when the last connection closes.
+    /// Lets go of the `-shm` file and removes it, if nobody else, of all processes, is connected to the database: then, and only then,
+    /// the exclusive lock can be had. This is what SQLite does itself when the last connection closes, but without its checkpoint.
+    /// To be called as the last thing before the connection is closed, outside any transaction.
+    ///
+    /// # Errors
+    /// `SQLITE_BUSY` where somebody else is connected, `SQLITE_MISUSE` where SQLite would still look at the shared memory.
     pub(super) fn remove_shared_memory(&self) -> rusqlite::Result<()> {
         let unmap = self.methods.xShmUnmap.ok_or_else(absent)?;
-        // SAFETY: no transaction is open, so SQLite does not look at the mapping again; its own call of xShmUnmap on close finds
-        // nothing mapped and does nothing.
+        let no_checkpoint = self.connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE)?;
+        if !no_checkpoint || !self.connection.is_autocommit() {
+            return checked(ffi::SQLITE_MISUSE);
+        }
+        self.lock(ffi::SQLITE_LOCK_EXCLUSIVE)?;
+        // SAFETY: no transaction is open and none follows, and there is no checkpoint on close, so SQLite does not look at the mapping
+        // again (sqlite3WalClose); its own call of xShmUnmap on close finds nothing mapped and does nothing.
         checked(unsafe { unmap(self.file, 1) })
+    }
+}
+
+/// Lets SQLite open trees that are sorted by a collation of the application's own, which this program does not have. Only for work that
+/// compares nothing: counting, and `quick_check` (which leaves the order of keys to `integrity_check`).
+pub(super) fn stand_in_for_collations(connection: &Connection) -> rusqlite::Result<()> {
+    // SAFETY: the callback lives as long as the program and has no context.
+    checked(unsafe { ffi::sqlite3_collation_needed(connection.handle(), std::ptr::null_mut(), Some(collation_needed)) })
+}
+
+/// Called by SQLite with the name of a collation that it does not know.
+unsafe extern "C" fn collation_needed(_: *mut c_void, db: *mut ffi::sqlite3, encoding: c_int, name: *const c_char) {
+    // SAFETY: handle and name come from SQLite and are valid during the call; `by_bytes` has no context and nothing to free. Where it
+    // fails, SQLite says "no such collation sequence" as it would have without us.
+    let _sqlite_says_it =
+        unsafe { ffi::sqlite3_create_collation_v2(db, name, encoding, std::ptr::null_mut(), Some(by_bytes), None) };
+}
+
+unsafe extern "C" fn by_bytes(
+    _: *mut c_void,
+    left_length: c_int,
+    left: *const c_void,
+    right_length: c_int,
+    right: *const c_void,
+) -> c_int {
+    /// # Safety
+    /// `text` points to `length` bytes.
+    unsafe fn slice<'t>(text: *const c_void, length: c_int) -> &'t [u8] {
+        match usize::try_from(length) {
+            // SAFETY: as the caller promises.
+            Ok(length) if length > 0 && !text.is_null() => unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) },
+            _ => &[],
+        }
+    }
+    // SAFETY: SQLite gives two texts with their lengths, valid during the call.
+    let (left, right) = unsafe { (slice(left, left_length), slice(right, right_length)) };
+    match left.cmp(right) {
+        Ordering::Less => -1,
+        Ordering::Equal => 0,
+        Ordering::Greater => 1,
     }
 }

@@ -211,7 +211,8 @@ impl Postgres {
             .unwrap();
         let children = String::from_utf8(children.stdout).unwrap();
         let pids = children.split_whitespace().map(str::to_owned).chain([self.pid.to_string()]);
-        run(Command::new("kill").arg(signal).args(pids));
+        // One of them may have ended since.
+        Command::new("kill").arg(signal).args(pids).output().unwrap();
     }
 }
 

@@ -12,7 +12,7 @@ use super::backups::by_id;
 use super::fault::Fault;
 use super::names::DESTINATION;
 use super::row::{change, json, number, opt_id, opt_time, time_text};
-use super::runs::{commit_run, insert_copy, insert_with_key};
+use super::runs::{commit_run, insert_copy, insert_with_key, known_copies};
 use super::verification::{CopyResult, apply};
 
 /// What became of a manifest.
@@ -58,7 +58,7 @@ impl Catalogue {
             placeholder_source(c, found)?;
             placeholder_plan(c, found)?;
             let key_id = key_id(c, manifest)?;
-            insert_with_key(c, found, key_id.as_deref())?;
+            insert_with_key(c, found, key_id.as_deref()).map_err(|e| or_clash(e, manifest))?;
             insert_copy(c, &found.id, destination_id, key).map_err(|e| or_clash(e, manifest))?;
             let mut backup = found.clone();
             backup.state = if verified_at.is_some() {
@@ -95,6 +95,7 @@ fn clash(manifest: &Manifest) -> Fault {
 fn or_clash(fault: Fault, manifest: &Manifest) -> Fault {
     match &fault {
         Fault::Sql(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => clash(manifest),
+        Fault::Ours(e) if e.text() == "code_taken" => clash(manifest),
         _ => fault,
     }
 }
@@ -117,7 +118,15 @@ fn adopt_copy(
     if known.sha256 != found.sha256 || known.raw_sha256 != found.raw_sha256 {
         return Err(clash(manifest));
     }
-    insert_copy(connection, &found.id, destination_id, key).map_err(|e| or_clash(e, manifest))?;
+    // A run that was killed may have left the row of this very copy as `writing`.
+    let begun = known_copies(connection, &found.id)?
+        .into_iter()
+        .find(|copy| copy.destination_id == *destination_id);
+    match begun {
+        Some(copy) if copy.key == key => {}
+        Some(_) => return Err(clash(manifest)),
+        None => insert_copy(connection, &found.id, destination_id, key).map_err(|e| or_clash(e, manifest))?,
+    }
     change(
         connection,
         "UPDATE copies SET state = 'stored', stored_bytes = ?3, sha256 = ?4, verified_at = ?5

@@ -84,8 +84,12 @@ fn translate(error: &rusqlite::Error, path: &Path) -> Error {
             about(Code::Refused, "catalogue_rule")
         }
         _ => match error {
-            // A column that does not hold what its table declares: the file was changed by something else.
-            rusqlite::Error::FromSqlConversionFailure(..)
+            // Every statement is ours and fits our schema: one that cannot even be prepared means that the schema in the file is not
+            // what was written. Likewise a column that does not hold what its table declares.
+            rusqlite::Error::SqlInputError { .. }
+            | rusqlite::Error::InvalidColumnName(..)
+            | rusqlite::Error::InvalidColumnIndex(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
             | rusqlite::Error::Utf8Error(..)
             | rusqlite::Error::InvalidColumnType(..) => corrupt(path, error),
@@ -104,12 +108,4 @@ fn disk_is_full(path: &Path) -> bool {
 #[cfg(not(unix))]
 fn disk_is_full(_path: &Path) -> bool {
     false
-}
-
-/// Whether the error says that the file is damaged.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
 }

@@ -51,16 +51,22 @@ impl Catalogue {
             let found = one(
                 c,
                 "backups",
-                "SELECT key_id, encryption FROM backups WHERE id = ?1",
+                "SELECT b.key_id, b.encryption, k.id AS by_recipient FROM backups b
+                 LEFT JOIN manifests m ON m.backup_id = b.id
+                 LEFT JOIN keys k ON k.recipient = json_extract(m.json, '$.recipient')
+                 WHERE b.id = ?1 ORDER BY k.removed_at IS NOT NULL, k.id LIMIT 1",
                 [backup_id.to_string()],
-                |row| Ok((row.opt_text("key_id")?, row.opt_text("encryption")?)),
+                |row| {
+                    Ok((
+                        row.opt_text("key_id")?.or(row.opt_text("by_recipient")?),
+                        row.opt_text("encryption")?,
+                    ))
+                },
             )?;
             match found {
-                None => Err(Fault::Ours(
-                    Error::new(Code::NotFound, "backup_not_found").with("given", backup_id.to_string()),
-                )),
+                None => Err(super::backups::absent(&backup_id.to_string())),
+                // Known from a manifest alone, a key is found by what it encrypts to, or else (a passphrase) by its name.
                 Some((Some(key), _)) => by_id(c, &key).map(Some),
-                // Known from a manifest alone; the key may have been imported since, under its name.
                 Some((None, Some(name))) => by_id(c, &KEY.resolve(c, &name)?).map(Some),
                 Some((None, None)) => Ok(None),
             }

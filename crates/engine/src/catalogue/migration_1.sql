@@ -146,7 +146,8 @@ CREATE TABLE copies (
     UNIQUE (destination_id, key),
     CHECK (state <> 'verified' OR (sha256 IS NOT NULL AND verified_at IS NOT NULL AND stored_bytes > 0))
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX copies_state ON copies (state, backup_id, stored_bytes);
+CREATE INDEX copies_sum ON copies (backup_id, state, stored_bytes);
+CREATE INDEX copies_writing ON copies (backup_id) WHERE state = 'writing';
 
 -- Gone with the backup: they describe bytes that are no longer there, and would grow without end.
 CREATE TABLE manifests (
@@ -172,6 +173,7 @@ CREATE TABLE restores (
     started_at       TEXT NOT NULL CHECK (started_at LIKE '____-__-__T__:__:__.___Z'),
     ended_at         TEXT CHECK (ended_at LIKE '____-__-__T__:__:__.___Z'),
     error            TEXT CHECK (json_valid(error)),
+    remarks          TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(remarks)),
     resource         TEXT,
     fence            INTEGER,
     CHECK (backup_id IS NOT NULL OR file IS NOT NULL),

@@ -5,8 +5,8 @@
 //!
 //! # Rules
 //! - **States are held twice**, as types (`BackupState::may_become`, [`states`]) and as constraints and triggers in the SQL.
-//! - **Every write is one IMMEDIATE transaction**, and everything that a run writes goes in under the fence of its [`Lease`]: a run
-//!   whose lease was taken changes nothing any more.
+//! - **Every write is one IMMEDIATE transaction**, and everything that a run writes goes in under the fence of its
+//!   [`Lease`](crate::lease::Lease): a run whose lease was taken changes nothing any more.
 //! - **Names** are compared exactly (`Shop` is not `shop`), and are unique among what has not been removed. An exact name wins over an id.
 //! - **Removing keeps the row** (`removed_at`). A source, destination, plan or key that is gone from the lists still gives its name to the
 //!   backups made with it, and those can still be verified, restored, downloaded and deleted. Refused are: a source or destination
@@ -17,13 +17,15 @@
 //!
 //! # Memory
 //! `cache_size` (64 MB) and `mmap_size` (256 MB) are limits, not allocations: SQLite takes a page of cache, and the system a page of the
-//! map, when a query touches it. The lists touch a few hundred. The one thing that reads the whole file, the `quick_check` at the
-//! start, runs on a connection of its own with neither, so that it cannot fill them.
+//! map, when a query touches it. What a run asks touches a few dozen. What reads a large part of the file goes without the map: the
+//! `quick_check` at the start on a connection of its own with a small cache, lists and sums on a second one that only reads. (With the map,
+//! the system counts the neighbours of each page touched as ours: a list of 100,000 backups reads 10 MB and showed as 100.)
 //!
 //! # Files and locks
-//! `runtime/open.lock` (exclusive, for the moments of opening) makes processes check, make and migrate one after the other. `runtime/catalogue.lock` is
-//! held shared for as long as the catalogue is open; who migrates or sets aside needs it exclusively, so nobody ever works on a file that is
-//! being replaced. The latter is not empty once a catalogue was made: a catalogue that has vanished is noticed, not silently made anew.
+//! `runtime/open.lock` (exclusive, for the moments of opening) makes processes check, make and migrate one after the other.
+//! `runtime/catalogue.lock` is held shared for as long as the catalogue is open; who migrates or sets aside needs it exclusively, so
+//! nobody ever works on a file that is being replaced. The latter is not empty once a catalogue was made: one that has vanished is
+//! noticed, not silently made anew.
 
 mod adopt;
 mod backups;
@@ -44,6 +46,9 @@ mod sources;
 pub mod states;
 mod verification;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,8 +66,6 @@ pub use states::RowState;
 pub use verification::CopyResult;
 
 use crate::home::Home;
-#[allow(unused_imports, reason = "named in the documentation")]
-use crate::lease::Lease;
 
 /// How often a write asks again for its turn, each time for `busy_timeout`: a hundred processes on a slow disk need more than one.
 const TURNS: u32 = 6;
@@ -76,10 +79,19 @@ pub struct Catalogue {
 struct Inner {
     home: Home,
     path: PathBuf,
+    /// For lists and sums; opened at the first of them. Dropped first, so that the other one is the last to close.
+    lists: Mutex<Lists>,
     /// Nothing after [`Catalogue::close`]. Stands before the lock: it is dropped first.
     connection: Mutex<Option<Connection>>,
     /// Shared: says that this file is in use.
     _in_use: File,
+}
+
+/// The connection of the lists.
+enum Lists {
+    NotYet,
+    Open(Connection),
+    Closed,
 }
 
 impl Catalogue {
@@ -98,6 +110,7 @@ impl Catalogue {
     /// # Errors
     /// Those of the disk. What was committed is safe in any case; the next open finishes the move.
     pub fn close(self) -> Result<()> {
+        *self.lock_lists() = Lists::Closed;
         let Some(connection) = self.lock().take() else {
             return Ok(());
         };
@@ -122,13 +135,19 @@ impl Catalogue {
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
         let guard = self.lock();
         let connection = guard.as_ref().ok_or_else(closed)?;
-        let done = (|| {
-            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-            let answer = work(&transaction)?;
-            transaction.finish()?;
-            Ok(answer)
-        })();
-        done.map_err(|e: Fault| e.into_error(&self.inner.path))
+        in_snapshot(connection, work).map_err(|e| e.into_error(&self.inner.path))
+    }
+
+    /// Reads a large part of the file, all statements in one snapshot, on the connection of the lists.
+    pub(crate) fn read_widely<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
+        let mut guard = self.lock_lists();
+        if matches!(*guard, Lists::NotYet) {
+            *guard = Lists::Open(open::connect_for_lists(&self.inner.path)?);
+        }
+        let Lists::Open(connection) = &*guard else {
+            return Err(closed());
+        };
+        in_snapshot(connection, work).map_err(|e| e.into_error(&self.inner.path))
     }
 
     /// Writes: all statements or none.
@@ -148,6 +167,17 @@ impl Catalogue {
         // A panic in the middle of a transaction has rolled it back while unwinding: the connection is whole.
         self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn lock_lists(&self) -> MutexGuard<'_, Lists> {
+        self.inner.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn in_snapshot<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    let answer = work(&transaction)?;
+    transaction.finish()?;
+    Ok(answer)
 }
 
 fn begin_immediate(connection: &Connection) -> Result<Transaction<'_>, Fault> {

@@ -11,15 +11,15 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
-use super::fault::{self, Fault, corrupt};
-use super::{Catalogue, Inner};
+use super::fault::{Fault, corrupt};
+use super::{Catalogue, Inner, Lists};
 use crate::home::{self, Home};
 
 /// `COFR` in the header of the file: what tells a catalogue from any other SQLite database.
 const APPLICATION_ID: u32 = 0x434F_4652;
 
 /// Every released schema, in order. `user_version` is how many of them a file has.
-static MIGRATIONS: LazyLock<Migrations<'static>> =
+pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::new(vec![M::up(include_str!("migration_1.sql"))]));
 
 /// The `user_version` that this version of Coffre writes.
@@ -70,6 +70,7 @@ impl Catalogue {
             inner: Arc::new(Inner {
                 home: home.clone(),
                 path,
+                lists: Mutex::new(Lists::NotYet),
                 connection: Mutex::new(Some(connection)),
                 _in_use: in_use,
             }),
@@ -88,7 +89,7 @@ impl Locks {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if asked.elapsed() < GATE => std::thread::sleep(Duration::from_millis(5)),
                 Err(TryLockError::WouldBlock) => return Err(in_use(&home.catalogue())),
-                Err(TryLockError::Error(e)) => return Err(home::fault(&path, &e)),
+                Err(TryLockError::Error(e)) => return Err(home::lock_fault(&path, &e)),
             }
         }
         let in_use = home::open_or_create_private(&in_use_path(home))?;
@@ -117,7 +118,7 @@ impl Locks {
         match self.in_use.try_lock() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => Err(in_use(&home.catalogue())),
-            Err(TryLockError::Error(e)) => Err(home::fault(&in_use_path(home), &e)),
+            Err(TryLockError::Error(e)) => Err(home::lock_fault(&in_use_path(home), &e)),
         }
     }
 
@@ -127,7 +128,7 @@ impl Locks {
         match self.in_use.try_lock_shared() {
             Ok(()) => Ok(self.in_use),
             Err(TryLockError::WouldBlock) => Err(in_use(&home.catalogue())),
-            Err(TryLockError::Error(e)) => Err(home::fault(&in_use_path(home), &e)),
+            Err(TryLockError::Error(e)) => Err(home::lock_fault(&in_use_path(home), &e)),
         }
     }
 }
@@ -270,6 +271,15 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     work().map_err(|e| e.into_error(path))
 }
 
+/// The same for lists and sums: without the memory map, and unable to write.
+pub(super) fn connect_for_lists(path: &Path) -> Result<Connection> {
+    let connection = connect(path)?;
+    set(&connection, "mmap_size", "0")
+        .and_then(|()| set(&connection, "query_only", "ON"))
+        .map_err(|e| e.into_error(path))?;
+    Ok(connection)
+}
+
 /// Sets a pragma, whether or not it answers with a row.
 fn set(connection: &Connection, name: &str, value: &str) -> Result<(), Fault> {
     let mut statement = connection.prepare(&format!("PRAGMA {name} = {value}"))?;
@@ -313,7 +323,6 @@ pub(super) fn quick_check(path: &Path) -> Result<()> {
     match work() {
         Ok(lines) if lines.len() == 1 && lines[0] == "ok" => Ok(()),
         Ok(lines) => Err(corrupt(path, lines.join("; "))),
-        Err(Fault::Sql(e)) if fault::is_damage(&e) => Err(corrupt(path, e)),
         Err(e) => Err(e.into_error(path)),
     }
 }

@@ -24,6 +24,7 @@ impl Catalogue {
     pub fn add_plan(&self, plan: &Plan) -> Result<Plan> {
         self.write(|c| {
             PLAN.must_be_free(c, &plan.name, &plan.id)?;
+            SOURCE.must_live(c, &plan.source_id)?;
             let known: Option<String> = c
                 .prepare_cached(
                     "SELECT id FROM plans WHERE name = ?1 AND source_id = ?2 AND placeholder = 1 ORDER BY id DESC LIMIT 1",

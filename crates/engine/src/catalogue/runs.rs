@@ -290,7 +290,7 @@ pub(super) fn lease_lives(
     }
 }
 
-fn known_copies(connection: &Connection, backup_id: &Id) -> Result<Vec<KnownCopy>, Fault> {
+pub(super) fn known_copies(connection: &Connection, backup_id: &Id) -> Result<Vec<KnownCopy>, Fault> {
     all(
         connection,
         "copies",

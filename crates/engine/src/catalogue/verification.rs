@@ -27,7 +27,7 @@ pub struct CopyResult {
 
 impl Catalogue {
     /// Writes what a verification found, copies and backup in one transaction, under the fence. What the backup is afterwards follows from
-    /// its copies ([`state_after`](super::states::state_after)). Answers the backup as it is now.
+    /// its copies ([`state_after`]). Answers the backup as it is now.
     ///
     /// # Errors
     /// `INTERRUPTED` (`lease_lost`); `NOT_FOUND`; `REFUSED` for a backup that runs or goes away.

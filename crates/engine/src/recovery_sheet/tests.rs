@@ -112,6 +112,7 @@ fn manifest(compression: Compression, key: Option<&Key>) -> Manifest {
             raw_bytes: 1_234_567,
             raw_sha256: "b".repeat(64),
         }],
+        remarks: Vec::new(),
         recipient: key.and_then(|key| key.recipient.clone()),
         recovery: Vec::new(),
     }

@@ -4,17 +4,17 @@
 //! `psql` and the server read the same bytes differently, text is refused rather than guessed at: such a difference is how
 //! something is smuggled past a check.
 
+mod blanks;
+mod rows;
+mod strings;
+
 use coffre_model::error::{Code, Error, Result};
-use memchr::{memchr, memchr_iter, memchr2, memmem};
+use memchr::{memchr, memchr_iter};
 
 use super::words::{is_name_rest, is_name_start, is_space};
 
 /// The longest statement that is accepted (rows of `COPY` do not count: they are not kept).
 pub(crate) const STATEMENT_MAX: usize = 256 << 20;
-/// Longest tag of a `$tag$` quote.
-const TAG_MAX: usize = 1 << 10;
-/// As much of a client command is shown.
-const COMMAND_SHOWN: usize = 120;
 
 /// One whole statement, with its semicolon.
 pub(crate) struct Statement<'a> {
@@ -24,6 +24,8 @@ pub(crate) struct Statement<'a> {
     pub(crate) whole: bool,
     /// The line that it begins on, from 1.
     pub(crate) line: u64,
+    /// Whether there are semicolons inside of it that do not end it (outside of strings and comments).
+    pub(crate) semicolons: bool,
 }
 
 /// What follows a statement.
@@ -144,6 +146,7 @@ pub(crate) struct Lexer {
     /// The first letters of the first four names, if they are those of `create or replace function`.
     first_names: [u8; 4],
     begin_seen: bool,
+    semicolons: bool,
     /// The word, tag, comment or client command being read.
     word: Vec<u8>,
     row_lines: u64,
@@ -168,6 +171,7 @@ impl Lexer {
             names: 0,
             first_names: [0; 4],
             begin_seen: false,
+            semicolons: false,
             word: Vec::new(),
             row_lines: 0,
             mark: [0; 3],
@@ -226,6 +230,11 @@ impl Lexer {
         }
         // The last line may lack its newline.
         match self.state {
+            // The last line of a dump, cut.
+            State::Command
+                if [&b"\\restrict "[..], b"\\unrestrict "]
+                    .iter()
+                    .any(|c| c.starts_with(&self.word)) => {}
             State::Command | State::LineComment => self.run(b"\n", sink)?,
             State::Rows { held: 2.., .. } => {
                 self.state = State::Text;
@@ -354,6 +363,10 @@ impl Lexer {
                 Ok(1)
             }
             b';' if self.parens == 0 && self.bodies == 0 => self.semicolon(sink),
+            b';' => {
+                self.semicolons = true;
+                self.keep(&[byte])
+            }
             b'0'..=b'9' => self.go(byte, State::Number),
             _ if is_name_start(byte) => {
                 self.word.clear();
@@ -372,10 +385,6 @@ impl Lexer {
         }
     }
 
-    fn begin_string(&mut self, quote: Quote) -> Result<usize> {
-        self.go(b'\'', State::String { quote, continued: false })
-    }
-
     fn semicolon(&mut self, sink: &mut dyn Sink) -> Result<usize> {
         if self.length == 0 {
             return Ok(1);
@@ -385,6 +394,7 @@ impl Lexer {
             text: &self.statement,
             whole: self.length == self.statement.len(),
             line: self.begun,
+            semicolons: self.semicolons,
         };
         let next = sink.statement(statement)?;
         self.forget();
@@ -403,6 +413,7 @@ impl Lexer {
         self.names = 0;
         self.first_names = [0; 4];
         self.begin_seen = false;
+        self.semicolons = false;
     }
 
     fn name(&mut self, input: &[u8], after_number: bool) -> Result<usize> {
@@ -470,300 +481,10 @@ impl Lexer {
         0
     }
 
-    fn unicode_prefix(&mut self, byte: u8) -> Result<usize> {
-        match byte {
-            b'\'' => self.begin_string(Quote::Plain),
-            b'"' => self.go(byte, State::QuotedName),
-            _ => {
-                self.end_name();
-                self.state = State::Text;
-                Ok(0)
-            }
-        }
-    }
-
-    fn dash(&mut self, byte: u8) -> Result<usize> {
-        if byte != b'-' {
-            self.state = State::Text;
-            return Ok(0);
-        }
-        self.state = State::LineComment;
-        self.word.clear();
-        // A comment between statements is no part of the next one.
-        if self.length == 1 {
-            self.forget();
-            self.word.extend_from_slice(b"--");
-            return Ok(1);
-        }
-        self.keep(&[byte])
-    }
-
-    fn line_comment(&mut self, input: &[u8], sink: &mut dyn Sink) -> Result<usize> {
-        let end = memchr2(b'\n', b'\r', input);
-        let length = end.unwrap_or(input.len());
-        if self.length > 0 {
-            self.keep(&input[..length])?;
-        } else {
-            let room = 80_usize.saturating_sub(self.word.len());
-            self.word.extend_from_slice(&input[..length.min(room)]);
-            if end.is_some() {
-                sink.comment(&self.word);
-            }
-        }
-        if end.is_some() {
-            self.state = State::Text;
-        }
-        Ok(length)
-    }
-
-    fn slash(&mut self, byte: u8) -> Result<usize> {
-        match byte {
-            b'*' => self.go(byte, State::Comment { depth: 1, last: 0 }),
-            b'/' => self.keep(&[byte]),
-            _ => {
-                self.state = State::Text;
-                Ok(0)
-            }
-        }
-    }
-
-    fn comment(&mut self, input: &[u8], depth: u32, last: u8) -> Result<usize> {
-        if last == 0 {
-            let at = memchr2(b'*', b'/', input);
-            let taken = at.map_or(input.len(), |at| at + 1);
-            if let Some(at) = at {
-                self.state = State::Comment { depth, last: input[at] };
-            }
-            return self.keep(&input[..taken]);
-        }
-        let byte = input[0];
-        let (depth, last) = match (last, byte) {
-            (b'/', b'*') => (depth + 1, 0),
-            (b'*', b'/') => (depth - 1, 0),
-            (_, b'*' | b'/') => (depth, byte),
-            _ => (depth, 0),
-        };
-        self.keep(&[byte])?;
-        self.state = State::Comment { depth, last };
-        if depth == 0 {
-            self.state = State::Text;
-            if self.statement.starts_with(b"/*") && self.first_is_comment() {
-                self.forget();
-            }
-        }
-        Ok(1)
-    }
-
-    /// Whether nothing but this comment was kept so far: `forget` empties the statement after each of them.
-    fn first_is_comment(&self) -> bool {
-        self.names == 0 && self.parens == 0 && super::words::Words::new(&self.statement, true).next().is_none()
-    }
-
-    fn string(&mut self, input: &[u8], quote: Quote, continued: bool) -> Result<usize> {
-        let at = if quote == Quote::Escape {
-            memchr2(b'\'', b'\\', input)
-        } else {
-            memchr(b'\'', input)
-        };
-        if let Some(at) = at {
-            self.state = if input[at] == b'\\' {
-                State::Escaped { continued }
-            } else {
-                State::StringQuote { quote, continued }
-            };
-        }
-        let taken = &input[..at.map_or(input.len(), |at| at + 1)];
-        if continued && memchr(b'\\', taken).is_some() {
-            // psql reads a string that goes on after a line end by the session's rule, the server by the string's own.
-            return Err(self.ambiguous());
-        }
-        self.keep(taken)
-    }
-
-    fn string_quote(&mut self, byte: u8, quote: Quote, continued: bool, sink: &mut dyn Sink) -> Result<usize> {
-        let fresh = if sink.standard_strings() {
-            Quote::Plain
-        } else {
-            Quote::Escape
-        };
-        if byte == b'\'' {
-            let quote = if quote == Quote::Bits { fresh } else { quote };
-            return self.go(byte, State::String { quote, continued });
-        }
-        self.state = if quote == fresh {
-            State::Text
-        } else {
-            State::AfterString { quote, newline: false }
-        };
-        Ok(0)
-    }
-
-    fn after_string(&mut self, byte: u8, sink: &mut dyn Sink) -> Result<usize> {
-        let line_end = matches!(byte, b'\n' | b'\r');
-        match self.state {
-            State::AfterStringComment { quote } if line_end => self.go(byte, State::AfterString { quote, newline: true }),
-            State::AfterStringComment { .. } => self.keep(&[byte]),
-            State::AfterStringDash { quote, .. } if byte == b'-' => self.go(byte, State::AfterStringComment { quote }),
-            State::AfterString { quote, newline } if is_space(byte) => self.go(
-                byte,
-                State::AfterString {
-                    quote,
-                    newline: newline || line_end,
-                },
-            ),
-            State::AfterString { quote, newline } if byte == b'-' => self.go(byte, State::AfterStringDash { quote, newline }),
-            State::AfterString { quote, newline: true } if byte == b'\'' => {
-                let continued = quote == Quote::Escape || !sink.standard_strings();
-                self.go(byte, State::String { quote, continued })
-            }
-            _ => {
-                self.state = State::Text;
-                Ok(0)
-            }
-        }
-    }
-
-    fn dollar_tag(&mut self, byte: u8) -> Result<usize> {
-        let first = self.word.len() == 1;
-        if byte == b'$' {
-            self.word.push(byte);
-            return self.go(byte, State::Dollar { matched: 0 });
-        }
-        if if first { is_name_start(byte) } else { is_name_rest(byte) } {
-            if self.word.len() > TAG_MAX {
-                return Err(self.ambiguous());
-            }
-            self.word.push(byte);
-            return self.keep(&[byte]);
-        }
-        // No quote after all: what was read behind the dollar sign is a name (perhaps the E of a string) or nothing.
-        self.word.remove(0);
-        self.state = if first && !byte.is_ascii_digit() {
-            State::Text
-        } else if first {
-            State::Number
-        } else {
-            State::Name { after_number: false }
-        };
-        Ok(0)
-    }
-
-    fn dollar(&mut self, input: &[u8], mut matched: usize) -> Result<usize> {
-        let mut at = 0;
-        while at < input.len() {
-            if matched == 0 {
-                let Some(found) = memchr(b'$', &input[at..]) else {
-                    at = input.len();
-                    break;
-                };
-                at += found;
-            }
-            matched = match input[at] {
-                byte if byte == self.word[matched] => matched + 1,
-                b'$' => 1,
-                _ => 0,
-            };
-            at += 1;
-            if matched == self.word.len() {
-                self.state = State::Text;
-                return self.keep(&input[..at]);
-            }
-        }
-        self.state = State::Dollar { matched };
-        self.keep(&input[..at])
-    }
-
-    fn command(&mut self, input: &[u8], sink: &mut dyn Sink) -> Result<usize> {
-        let end = memchr(b'\n', input);
-        let length = end.unwrap_or(input.len());
-        let room = COMMAND_SHOWN.saturating_sub(self.word.len());
-        self.word.extend_from_slice(&input[..length.min(room)]);
-        if end.is_none() && self.word.len() < COMMAND_SHOWN {
-            return Ok(length);
-        }
-        let words: Vec<&[u8]> = self.word.split(|b| is_space(*b)).filter(|w| !w.is_empty()).collect();
-        match words.as_slice() {
-            [verb @ (b"\\restrict" | b"\\unrestrict"), token]
-                if self.word[0] == b'\\' && token.len() <= 100 && token.iter().all(u8::is_ascii_alphanumeric) =>
-            {
-                sink.restrict(*verb == b"\\restrict", token);
-                self.state = State::Text;
-                Ok(length)
-            }
-            _ => Err(Error::new(Code::ArchiveUnsafe, "sql_client_command")
-                .with("line", self.line)
-                .with("command", String::from_utf8_lossy(&self.word).trim())),
-        }
-    }
-
-    fn rows_begin(&mut self, byte: u8, dashes: u8) -> Result<usize> {
-        self.begun = self.line;
-        self.state = match (byte, dashes) {
-            (b'\n', 0 | 2) => {
-                self.line += 1;
-                self.line_used = false;
-                State::Rows {
-                    line_start: true,
-                    held: 0,
-                }
-            }
-            (_, 2) => self.state,
-            (b'-', _) => State::RowsBegin { dashes: dashes + 1 },
-            (_, 0) if is_space(byte) => self.state,
-            // psql would run the rest of this line after the rows, which stand on the next lines.
-            _ => return Err(self.ambiguous()),
-        };
-        Ok(1)
-    }
-
-    fn rows(&mut self, input: &[u8], line_start: bool, held: usize, sink: &mut dyn Sink) -> Result<usize> {
-        const END: &[u8] = b"\\.\r\n";
-        if line_start {
-            let byte = input[0];
-            let state = match (held, byte) {
-                (0, b'\\') | (1, b'.') | (2, b'\r') => State::Rows {
-                    line_start,
-                    held: held + 1,
-                },
-                (2 | 3, b'\n') => {
-                    self.line += 1;
-                    sink.rows_end(self.row_lines)?;
-                    State::Text
-                }
-                _ => {
-                    // An ordinary row after all.
-                    if held > 0 {
-                        sink.rows(&END[..held])?;
-                    }
-                    self.state = State::Rows {
-                        line_start: false,
-                        held: 0,
-                    };
-                    return Ok(0);
-                }
-            };
-            self.state = state;
-            return Ok(1);
-        }
-        let found = memmem::find(input, b"\n\\.");
-        let taken = match found {
-            Some(at) => at + 1,
-            None if input.ends_with(b"\n\\") => input.len() - 1,
-            None => input.len(),
-        };
-        let rows = &input[..taken];
-        let lines = memchr_iter(b'\n', rows).count() as u64;
-        self.line += lines;
-        self.row_lines += lines;
-        self.state = State::Rows {
-            line_start: rows.ends_with(b"\n"),
-            held: 0,
-        };
-        sink.rows(rows)?;
-        Ok(taken)
-    }
-
     fn ambiguous(&self) -> Error {
         Error::new(Code::ArchiveUnsafe, "sql_ambiguous").with("line", self.line)
     }
 }
+
+#[cfg(test)]
+mod tests;

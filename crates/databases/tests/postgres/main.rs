@@ -1,0 +1,14 @@
+//! The PostgreSQL adapter against real servers and real programs, and against programs that misbehave.
+
+#![allow(clippy::unwrap_used, reason = "a test has nobody to hand errors to")]
+
+mod choice;
+mod common;
+mod conformance;
+mod dump;
+mod names;
+mod passwords;
+mod privileges;
+mod restore;
+mod tls;
+mod tools;
