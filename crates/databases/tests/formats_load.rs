@@ -228,6 +228,10 @@ fn the_load_is_one_transaction_whatever_the_text_says() {
             "{text}: {error}"
         );
     }
+    let rules = "DO $$ BEGIN PERFORM set_config('standard_conforming_strings', 'off', false); END $$;\n\
+        CREATE TABLE b AS SELECT 'a\\'; b'::text AS x;\nRESET standard_conforming_strings;\nINSERT INTO b VALUES ('\\');";
+    load(server, &database, rules).unwrap();
+    assert_eq!(server.sql(&database, "SELECT x FROM b; DROP TABLE b"), "a'; b\n\\");
     let savepoints = "SAVEPOINT s; CREATE TABLE gone (); ROLLBACK TO s; CREATE TABLE stays (); RELEASE s;";
     load(server, &database, savepoints).unwrap();
     assert_eq!(

@@ -105,6 +105,12 @@ impl PageDump {
         };
         Ok(PageDump { state, stop, watch })
     }
+
+    /// Whether the watching thread has done what it can.
+    #[cfg(test)]
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| !watch.thread.is_finished())
+    }
 }
 
 fn lock(state: &Mutex<State>) -> Result<MutexGuard<'_, State>> {

@@ -312,8 +312,9 @@ fn without_room_to_step_aside_writers_wait_and_a_remark_says_so() {
     let mut all = vec![0; 5_000];
     dump.read_exact(&mut all).unwrap();
     db.execute_batch("BEGIN IMMEDIATE; DELETE FROM log;").unwrap();
-    // Long enough for several looks; whichever of them comes first, the result is the same.
-    std::thread::sleep(Duration::from_millis(200));
+    while dump.is_watched() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert!(
         db.execute_batch("PRAGMA busy_timeout=0; COMMIT").is_err(),
         "the lock was given back"
