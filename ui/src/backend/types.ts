@@ -392,7 +392,7 @@ export interface DestinationRow {
   copies: number
   verified_copies: number
   stored_bytes: number
-  plans: { id: Id; name: string }[]
+  plans: { id: Id; name: string; source: string }[]
 }
 
 export interface DestinationDetail extends DestinationRow {
@@ -520,6 +520,8 @@ export interface BackupDetail {
   /** Nothing where none was written. */
   manifest: Manifest | null
   proofs: Proofs
+  /** In how many places its copies lie; two disks of one machine are one place. */
+  places: number
   timeline: TimelineEntry[]
   /** What the error changes: the protection of the source now. */
   protection: Protection

@@ -1,6 +1,5 @@
 /** Words in the chosen language, with facts filled in. Facts are data: they are put into text nodes, never interpreted. */
-import en from './en.json'
-import fr from './fr.json'
+import type en from './en.json'
 
 export type Language = 'en' | 'fr'
 type Words = { [key: string]: Words | string }
@@ -16,23 +15,30 @@ type Leaves<T, P extends string = ''> = {
 export type Key = Leaves<(typeof en)['ui']>
 export type Facts = Record<string, string | number>
 
-const catalogues: Record<Language, Words> = { en: en as Words, fr: fr as Words }
+const catalogues: Partial<Record<Language, Words>> = {}
 const plurals: Record<Language, Intl.PluralRules> = { en: new Intl.PluralRules('en'), fr: new Intl.PluralRules('fr') }
 
 class Speech {
   /** The language of everything that is shown. */
   language: Language = $state('en')
+  /** Whether there are words at all. */
+  ready = $state(false)
 }
 export const speech = new Speech()
 
-/** Sets the language of the window and of the document. */
-export function setLanguage(language: Language): void {
+/** Sets the language of the window and of the document, once its words are there. Only the chosen language is fetched. */
+export async function setLanguage(language: Language): Promise<void> {
+  if (!catalogues[language]) {
+    const words = language === 'fr' ? await import('./fr.json') : await import('./en.json')
+    catalogues[language] = words.default as Words
+  }
   speech.language = language
+  speech.ready = true
   if (typeof document !== 'undefined') document.documentElement.lang = language
 }
 
 function find(path: string): string | { [form: string]: string } | undefined {
-  let at: Words | string | undefined = catalogues[speech.language]
+  let at: Words | string | undefined = speech.ready ? catalogues[speech.language] : undefined
   for (const part of path.split('.')) {
     if (typeof at !== 'object') return undefined
     at = at[part]

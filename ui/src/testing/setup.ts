@@ -1,5 +1,6 @@
 /** What jsdom lacks and the window needs. */
 import { afterEach, vi } from 'vitest'
+import { setLanguage } from '../i18n/index.svelte'
 
 class Observer {
   observe() {}
@@ -15,6 +16,9 @@ Element.prototype.animate = () => ({ cancel() {}, finished: Promise.resolve(), o
 // jsdom lays nothing out: a window of ordinary size, so that long lists have something to show.
 Object.defineProperty(HTMLElement.prototype, 'clientHeight', { configurable: true, get: () => 800 })
 Object.defineProperty(HTMLElement.prototype, 'clientWidth', { configurable: true, get: () => 1200 })
+
+await setLanguage('fr')
+await setLanguage('en')
 
 afterEach(() => {
   window.location.hash = ''

@@ -1,7 +1,8 @@
 /** What can be done with a backup, in one place: for the panel, the context menu and the keys. */
 import { asCoffreError, type Backup, backend } from '../../backend'
-import { sayError, t } from '../../i18n/index.svelte'
+import { type Key, sayError, t } from '../../i18n/index.svelte'
 import { ask } from '../../shared/ask.svelte'
+import type { IconName } from '../../shared/icons'
 import { toasts } from '../../shared/toasts.svelte'
 
 export type Action = 'restore' | 'download' | 'verify' | 'pin' | 'note' | 'sheet' | 'delete' | 'cancel'
@@ -40,6 +41,22 @@ export class Actions {
       case 'delete':
         return b.state !== 'running' && b.state !== 'deleting' && b.state !== 'deleted'
     }
+  }
+
+  /** The entries of a menu for it; `only` names the ones that are wanted. */
+  menu(b: Backup, only?: Action[]): { key: Action; icon: IconName; label: string; act: () => void; apart: boolean }[] {
+    const all: [Action, IconName, Key, () => void][] = [
+      ['cancel', 'cancelled', 'backups.do.cancel', () => void this.cancel(b)],
+      ['restore', 'restore', 'backups.do.restore', () => this.restore(b)],
+      ['download', 'download', 'backups.do.download', () => void this.download(b)],
+      ['verify', 'verified', 'backups.do.verify', () => void this.verify(b)],
+      ['pin', b.pinned ? 'unpin' : 'pin', b.pinned ? 'backups.do.unpin' : 'backups.do.pin', () => void this.pin(b)],
+      ['note', 'note', 'backups.do.note', () => (this.noting = b)],
+      ['sheet', 'file', 'backups.do.sheet', () => void this.sheet(b)],
+      ['delete', 'trash', 'backups.do.delete', () => (this.deleting = b)],
+    ]
+    const shown = all.filter(([action]) => (!only || only.includes(action)) && this.can(b, action))
+    return shown.map(([key, icon, label, act]) => ({ key, icon, label: t(label), act, apart: key === 'delete' && shown.length > 1 }))
   }
 
   restore(b: Backup): void {
