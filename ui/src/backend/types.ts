@@ -580,8 +580,8 @@ export interface RestoreRequest {
 }
 
 export interface RestoreCheck {
-  /** `ui.restore.check.<name>`. */
-  name: 'read_to_end' | 'versions' | 'privileges' | 'space' | 'target_empty' | 'key' | 'format'
+  /** `ui.restore.check.<name>`. `read_to_end` only where it was: it is shown as proof; `readable` is not. */
+  name: 'read_to_end' | 'readable' | 'versions' | 'privileges' | 'space' | 'target_empty' | 'key' | 'format'
   ok: boolean
   facts: Details
   error: CoffreError | null

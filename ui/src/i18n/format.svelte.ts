@@ -93,7 +93,7 @@ export function duration(ms: number): string {
     return left ? `${minutes}${NBSP}${two(left)}` : minutes
   }
   const minutes = Math.round(seconds / 60)
-  if (minutes < 48 * 60) {
+  if (minutes <= 48 * 60) {
     const hours = fill(pattern('time.h'), { n: Math.floor(minutes / 60) })
     return minutes % 60 ? `${hours}${NBSP}${two(minutes % 60)}` : hours
   }

@@ -8,6 +8,11 @@ export interface Hit {
 const plain = (text: string) => [...text].map((c) => c.normalize('NFD')[0]?.toLowerCase() ?? c)
 
 export function match(wanted: string, text: string): Hit | null {
+  // First where words begin; where that leads nowhere, simply the next place of each letter.
+  return attempt(wanted, text, true) ?? attempt(wanted, text, false)
+}
+
+function attempt(wanted: string, text: string, choosy: boolean): Hit | null {
   const letters = plain(wanted).filter((c) => c.trim())
   const within = plain(text)
   const marks: number[] = []
@@ -24,7 +29,7 @@ export function match(wanted: string, text: string): Hit | null {
         best = worth
         found = i
       }
-      if (worth === 3) break
+      if (worth === 3 || !choosy) break
     }
     if (found < 0) return null
     score += best - (found - from) * 0.01
