@@ -28,6 +28,7 @@ class RunningWork {
   list: Work[] = $state.raw([])
   #paces = new Map<Id, Pace>()
   #round = 0
+  #meanwhile: Map<Id, Progress> | undefined
 
   get(id: Id): Work | undefined {
     return this.list.find((work) => work.id === id)
@@ -37,15 +38,19 @@ class RunningWork {
   follow(backend: Backend): () => void {
     const load = async () => {
       const round = ++this.#round
+      const meanwhile = new Map<Id, Progress>()
+      this.#meanwhile = meanwhile
       const list = await backend.running().catch(() => undefined) // The views say what is wrong; here the last list stays.
       if (list === undefined || round !== this.#round) return
-      this.list = list.map((running) => this.#measure(running, running.progress))
+      // What was pushed while the list was on its way is newer than the list.
+      this.list = list.map((running) => this.#measure(running, meanwhile.get(running.id) ?? running.progress))
       for (const id of this.#paces.keys()) if (!list.some((r) => r.id === id)) this.#paces.delete(id)
     }
     void load()
     return hear((event) => {
       if (event.type === 'progress') {
         const { progress } = event
+        if (progress.id) this.#meanwhile?.set(progress.id, progress)
         if (!this.list.some((work) => work.id === progress.id)) return
         this.list = this.list.map((work) => (work.id === progress.id ? this.#measure(work, progress) : work))
       } else if (event.type === 'lagged' || (event.type === 'invalidated' && touches([{ noun: 'running' }], event.tags))) {

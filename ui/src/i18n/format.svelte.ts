@@ -110,57 +110,57 @@ export function roughly(ms: number): string {
 }
 
 /** 7 h ago; just now. */
-export function ago(time: string | number): string {
+export function ago(time: string | number | Date): string {
   const ms = clock.now - new Date(time).getTime()
   return ms < 45_000 ? t('time.just_now') : t('time.ago', { time: roughly(ms) })
 }
 
 /** in 18 min. */
-export function ahead(time: string | number): string {
+export function ahead(time: string | number | Date): string {
   const ms = new Date(time).getTime() - clock.now
   return ms < 30_000 ? t('time.now') : t('time.ahead', { time: ms < 10 * 3_600_000 && ms >= 3_600_000 ? duration(Math.round(ms / 60_000) * 60_000) : roughly(ms) })
 }
 
 /** 14:00. */
-export function hour(time: string | number): string {
+export function hour(time: string | number | Date): string {
   return dateFormat({ hour: '2-digit', minute: '2-digit' }).format(new Date(time))
 }
 /** 02:30:04. */
-export function second(time: string | number): string {
+export function second(time: string | number | Date): string {
   return dateFormat({ hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(new Date(time))
 }
 /** 23 Oct 02:30; with the year where it is not this one. */
-export function moment(time: string | number): string {
+export function moment(time: string | number | Date): string {
   const date = new Date(time)
   const year = date.getFullYear() !== new Date(clock.now).getFullYear()
   const day = dateFormat({ day: 'numeric', month: 'short', ...(year ? { year: '2-digit' } : {}) }).format(date)
   return `${day} ${hour(time)}`.replaceAll(' ', NBSP)
 }
 /** 23 October at 02:30. */
-export function longMoment(time: string | number): string {
+export function longMoment(time: string | number | Date): string {
   const date = new Date(time)
   const year = date.getFullYear() !== new Date(clock.now).getFullYear()
   const day = dateFormat({ day: 'numeric', month: 'long', ...(year ? { year: 'numeric' } : {}) }).format(date)
   return t('time.day_at', { day, hour: hour(time) })
 }
 /** Fri 24 Oct. */
-export function weekday(time: string | number): string {
+export function weekday(time: string | number | Date): string {
   return dateFormat({ weekday: 'short', day: 'numeric', month: 'short' }).format(new Date(time))
 }
 /** 23 Oct 2025. */
-export function day(time: string | number): string {
+export function day(time: string | number | Date): string {
   return dateFormat({ day: 'numeric', month: 'short', year: 'numeric' }).format(new Date(time))
 }
 /** 23 October 2025, Thursday. */
-export function fullDay(time: string | number): string {
+export function fullDay(time: string | number | Date): string {
   return dateFormat({ weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' }).format(new Date(time))
 }
 /** Oct, or October with `long`. */
-export function month(time: string | number, style: 'short' | 'long' = 'short', year = false): string {
+export function month(time: string | number | Date, style: 'short' | 'long' = 'short', year = false): string {
   return dateFormat({ month: style, ...(year ? { year: 'numeric' } : {}) }).format(new Date(time))
 }
 /** Oct 25. */
-export function monthYear(time: string | number): string {
+export function monthYear(time: string | number | Date): string {
   return dateFormat({ month: 'short', year: '2-digit' }).format(new Date(time))
 }
 /** Mon, or M with `narrow`. */
@@ -169,7 +169,7 @@ export function dayName(index: number, style: 'short' | 'narrow' = 'short'): str
   return dateFormat({ weekday: style }).format(new Date(2024, 0, 1 + index))
 }
 /** today 02:30, yesterday 02:30, Fri 02:30, 23 Oct 02:30: what one would say. */
-export function spoken(time: string | number): string {
+export function spoken(time: string | number | Date): string {
   const date = new Date(time)
   const days = dayNumber(date) - dayNumber(new Date(clock.now))
   if (days === 0) return hour(time)

@@ -22,7 +22,8 @@ export class DraftForm {
   errors: Record<string, Sayable> = $state.raw({})
   touched: Record<string, boolean> = $state({})
   secret = $state('')
-  #start = ''
+  // Reactive, because `dirty` is asked before the form begins.
+  #start = $state('')
   #check: (draft: DraftData) => Promise<Record<string, Sayable>>
   #timer: ReturnType<typeof setTimeout> | undefined
   #round = 0

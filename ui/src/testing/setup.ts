@@ -1,6 +1,17 @@
 /** What jsdom lacks and the window needs. */
+import { configure } from '@testing-library/svelte'
 import { afterEach, vi } from 'vitest'
 import { setLanguage } from '../i18n/index.svelte'
+
+// The machine may be busy; a test waits for a state, never for a time.
+configure({ asyncUtilTimeout: 8000 })
+// jsdom has no canvas to draw on. The chart is looked at in real browsers.
+vi.mock('uplot', () => ({
+  default: class {
+    setSize() {}
+    destroy() {}
+  },
+}))
 
 class Observer {
   observe() {}
