@@ -413,6 +413,11 @@ impl Snapshot {
         Snapshot { files }
     }
 
+    /// Whether this file was there.
+    pub fn has(&self, file: &Path) -> bool {
+        self.files.contains_key(file)
+    }
+
     /// How many files there are.
     pub fn len(&self) -> usize {
         self.files.len()

@@ -15,4 +15,4 @@ pub mod proxy;
 pub mod strace;
 pub mod tools;
 
-pub use process::{Output, run, run_under, wait_until};
+pub use process::{Output, is_root, run, run_under, send_signal, wait_until};

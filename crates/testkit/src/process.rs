@@ -200,12 +200,12 @@ pub(crate) fn processes() -> Vec<(u32, Vec<String>)> {
 }
 
 /// Sends a signal to a process, or to a whole group where `pid` is negative. Answers whether there was one.
-pub(crate) fn send_signal(pid: i32, signal: i32) -> bool {
+pub fn send_signal(pid: i32, signal: i32) -> bool {
     // SAFETY: kill(2) takes two integers and touches no memory of ours.
     unsafe { libc::kill(pid, signal) == 0 }
 }
 
 /// Whether the tests run as root.
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

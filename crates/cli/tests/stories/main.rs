@@ -2,6 +2,10 @@
 //! tools.
 
 mod postgres_main_job;
+mod shop;
+mod sqlite_concurrency;
+mod sqlite_crash;
+mod sqlite_disk;
 mod sqlite_main_job;
 
 /// The program under test.

@@ -310,6 +310,11 @@ impl Session {
         self.cancels.push(cancel);
     }
 
+    /// How long it waits for a lock.
+    pub(crate) fn lock_wait(&self) -> Duration {
+        self.server.lock_wait
+    }
+
     /// The server's version.
     pub(crate) fn version(&self) -> &Version {
         &self.version

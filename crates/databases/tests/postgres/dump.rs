@@ -124,7 +124,7 @@ fn a_lock_held_by_another_session_is_named() {
     let mut setup = Setup::new(server.address(&name));
     setup.lock_wait = Duration::from_secs(1);
     let error = setup.dump().unwrap_err();
-    assert_eq!(error.code(), Code::LockTimeout, "{error}");
+    assert_eq!((error.code(), error.text()), (Code::LockTimeout, "pg_lock_held"), "{error}");
     assert_eq!(error.detail("table").unwrap(), "public.held");
     assert_eq!(error.detail("holder_application").unwrap(), "the holder");
     // Without the table there is nothing to wait for.
@@ -299,7 +299,7 @@ fn addresses_and_options_that_cannot_be_honoured_are_refused_when_added() {
     let refused = |setup: Setup| setup.try_open().err().map(|error| (error.code(), error.text().to_owned()));
     for (address, text) in [
         ("postgres://u@h", "pg_database_missing"),
-        ("mysql://u@h/x", "source_scheme"),
+        ("mysql://u@h/x", "pg_scheme"),
         ("postgres://u@a,b/x", "pg_host"),
         ("postgres://u@h/x?sslmode=require", "address_parameter"),
     ] {
