@@ -173,8 +173,10 @@ fn timeline(backup: &Backup, manifest: Option<&Manifest>, journal: &[Entry], res
     if let Some(tool) = &backup.tool {
         let told = facts([
             ("tool", tool.name.clone().into()),
-            ("tool_version", tool.version.clone().into()),
+            ("version", tool.version.clone().into()),
             ("server_version", backup.server_version.clone().into()),
+            ("compression", backup.compression.to_string().into()),
+            ("encrypted", backup.encryption.is_some().into()),
         ]);
         add(backup.started_at, Event::Tool, told, None);
     }

@@ -145,21 +145,27 @@ impl Window {
 }
 
 fn read<T: DeserializeOwned>(command: &'static str, arguments: Value) -> Result<T> {
-    let arguments = match arguments {
-        Value::Null => Value::Object(serde_json::Map::new()),
-        other => other,
-    };
-    serde_json::from_value(arguments).map_err(|e| {
+    let wrong = |cause: &str| {
         Error::new(Code::Usage, "arguments")
             .with("command", command)
-            .with("cause", without_values(&e.to_string()))
-    })
+            .with("cause", cause)
+    };
+    let arguments = match arguments {
+        Value::Null => Value::Object(serde_json::Map::new()),
+        Value::Object(named) => Value::Object(named),
+        // serde would take a list for the fields in their order; arguments have names.
+        _ => return Err(wrong("expected an object")),
+    };
+    serde_json::from_value(arguments).map_err(|e| wrong(&without_values(&e.to_string())))
 }
 
 /// What was expected, without what was given: that may be a password in the wrong place.
 fn without_values(cause: &str) -> String {
     match cause.rsplit_once("expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
+        Some((_, expected)) => {
+            let expected = expected.split(", found").next().unwrap_or_default();
+            format!("expected {expected}")
+        }
         None if cause.starts_with("missing field `") => cause.to_owned(),
         None => "not of the right form".to_owned(),
     }

@@ -12,7 +12,7 @@ use super::backups::{check_page, search_text};
 /// Whether something went well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum JournalResult {
     /// It did.
     Ok,
     /// It did not.
@@ -32,7 +32,7 @@ pub(super) struct JournalQuery {
     author: Option<Author>,
     #[serde(default)]
     #[ts(optional = nullable)]
-    result: Option<Outcome>,
+    result: Option<JournalResult>,
     /// From 1.
     page: u64,
     per_page: u64,
@@ -66,7 +66,7 @@ impl Window {
         let saying = |group: &str| text.as_deref().map(|text| words.entries_saying(group, text)).unwrap_or_default();
         let filter = JournalFilter {
             author: query.author,
-            ok: query.result.map(|result| result == Outcome::Ok),
+            ok: query.result.map(|result| result == JournalResult::Ok),
             // `backup_run` among the words is `backup.run` in the journal.
             actions: saying("journal").iter().map(|name| name.replacen('_', ".", 1)).collect(),
             errors: saying("errors"),

@@ -654,7 +654,7 @@ fn check_target(look: &Result<Option<TargetLook>>, target: &Source, needed: Opti
         [("target", place.clone().into()), ("exists", look.exists.into())],
     ));
     if let (Some(space), Some(needed)) = (look.space, needed) {
-        let told = [("free_bytes", space.free.into()), ("needed_bytes", needed.into())];
+        let told = [("free", space.free.into()), ("needed", needed.into())];
         let mut check = passed(CheckName::Space, told);
         if space.free < needed {
             check.ok = false;

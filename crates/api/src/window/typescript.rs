@@ -15,6 +15,7 @@ const HEAD: &str = "/**
  * Times are RFC 3339 in UTC, sizes are bytes, ids are UUIDv7.
  */
 
+export type Time = string
 export type Fact = string | number | boolean | null
 /** Facts of an error or an event, by name. */
 export type Details = Record<string, Fact | Fact[]>
@@ -64,9 +65,49 @@ fn written() -> String {
         let _infallible = writeln!(text, "  {name}: {{ args: {arguments}; answer: {answer} }}");
     }
     text.push_str("}\n");
-    // One form of ends of lines and no spaces before them, whatever the documentation of a type holds.
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    lines.join("\n") + "\n"
+    tidy(&text)
+}
+
+/// Documentation on one line where it fits, two spaces before what stands in braces, nothing at the ends of lines.
+fn tidy(text: &str) -> String {
+    let mut out: Vec<String> = Vec::new();
+    let mut depth = 0_usize;
+    let mut lines = text.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
+        let mut line = line.to_owned();
+        if line == "/**" {
+            let mut said = Vec::new();
+            for next in lines.by_ref() {
+                if next == "*/" {
+                    break;
+                }
+                said.push(next.trim_start_matches('*').trim().to_owned());
+            }
+            let indent = "  ".repeat(depth);
+            if let [one] = &said[..] {
+                out.push(format!("{indent}/** {one} */"));
+            } else {
+                out.push(format!("{indent}/**"));
+                out.extend(said.iter().map(|line| format!("{indent} * {line}").trim_end().to_owned()));
+                out.push(format!("{indent} */"));
+            }
+            continue;
+        }
+        let closing = line.starts_with('}');
+        // The last field of a type ends with its closing brace: that goes to a line of its own.
+        let ends = line.ends_with(", };").then(|| line.matches('{').count() < line.matches('}').count());
+        if ends == Some(true) {
+            line.truncate(line.len() - " };".len());
+        }
+        let indent = "  ".repeat(if closing { depth.saturating_sub(1) } else { depth });
+        out.push(format!("{indent}{line}").trim_end().to_owned());
+        depth = (depth + line.matches('{').count()).saturating_sub(line.matches('}').count());
+        if ends == Some(true) {
+            depth = depth.saturating_sub(1);
+            out.push(format!("{}}}", "  ".repeat(depth)));
+        }
+    }
+    out.join("\n") + "\n"
 }
 
 #[test]

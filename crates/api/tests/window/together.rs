@@ -1,0 +1,80 @@
+//! Two windows on one home stay consistent; so do a window and a terminal.
+
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, home, is_invalidated, make_database, make_slow_database, plan_draft, query};
+
+#[test]
+fn each_sees_what_the_other_changes() {
+    let home = home();
+    let (one, two) = (Desk::on(home.path()), Desk::on(home.path()));
+    one.until("both have started", || {
+        [&one, &two].iter().all(|desk| desk.ask("about", json!({}))["secrets"]["state"] != "unknown")
+    });
+    let path = home.path().join("shop.db");
+    make_database(&path, 3);
+    two.ask("running", json!({}));
+    two.forget_events();
+    let source = one.add_sqlite("shop", &path);
+    two.wait_for("the other's change", |event| is_invalidated(event, "sources"));
+    assert_eq!(two.ask("list_sources", json!({}))[0]["source"], source);
+    one.forget_events();
+    let backup = two.back_up(&source);
+    one.wait_for("the other's backup", |event| is_invalidated(event, "backups"));
+    assert_eq!(one.ask("list_backups", query(json!({})))["backups"][0]["id"], backup["id"]);
+    assert_eq!(one.ask("overview", json!({}))["figures"]["verified"], 1);
+    // The setting of one is the setting of both.
+    one.ask("set_setting", json!({"key": "language", "value": "fr"}));
+    let refused = two.refused("remove_plan", json!({"id": backup["id"]}));
+    assert_eq!(refused.message, one.refused("remove_plan", json!({"id": backup["id"]})).message);
+}
+
+#[test]
+fn what_runs_in_the_other_is_seen_and_left_alone() {
+    let home = home();
+    let (one, two) = (Desk::on(home.path()), Desk::on(home.path()));
+    let path = home.path().join("slow.db");
+    make_slow_database(&path);
+    let source = one.add_sqlite("slow", &path);
+    let folder = one.add_folder("kept", &home.path().join("kept"));
+    let mut draft = plan_draft("slow", &source, &[&folder]);
+    draft["compression"] = json!("zstd:19");
+    let plan = one.ask("add_plan", json!({"draft": draft}));
+    let begun = one.ask("run_backup", json!({"plan_id": plan["id"], "source_id": null}));
+    let seen = two.ask("running", json!({}));
+    assert_eq!((&seen[0]["id"], &seen[0]["elsewhere"]), (&begun["id"], &json!(true)));
+    assert_eq!((&seen[0]["source"], &seen[0]["progress"]["total"]), (&json!("slow"), &Value::Null));
+    assert_eq!(two.refused("cancel_run", json!({"id": begun["id"]})).text, "run_elsewhere");
+    assert_eq!(two.refused("run_backup", json!({"plan_id": plan["id"], "source_id": null})).code.as_str(), "BUSY");
+    assert!(two.window.may_quit(), "what runs elsewhere keeps nobody here");
+    one.ask("cancel_run", json!({"id": begun["id"]}));
+    one.end_of(&begun["id"]);
+    assert_eq!(two.ask("running", json!({})), json!([]));
+    assert_eq!(two.ask("show_backup", json!({"id": begun["id"]}))["backup"]["state"], "cancelled");
+}
+
+#[test]
+fn what_a_dead_process_left_is_put_to_rest_at_the_start() {
+    let home = home();
+    {
+        let desk = Desk::on(home.path());
+        let path = home.path().join("shop.db");
+        make_database(&path, 3);
+        let source = desk.add_sqlite("shop", &path);
+        desk.back_up(&source);
+    }
+    // A run whose process is gone: its row says that it runs, and nobody holds its lease.
+    let raw = rusqlite::Connection::open(home.path().join("catalogue.db")).unwrap();
+    raw.execute_batch(
+        "INSERT INTO backups (id, code, source_id, source_name, \"trigger\", type, kind, state, started_at, compression, flags, note, pinned)
+         SELECT '01990000-0000-7000-8000-000000000001', 'BKP-20260101000000-AAAA', id, name, 'manual', 'manual', 'full', 'running',
+            '2026-01-01T00:00:00.000Z', 'zstd:3', '[]', '', 0 FROM sources;",
+    )
+    .unwrap();
+    drop(raw);
+    let desk = Desk::on(home.path());
+    let id = json!("01990000-0000-7000-8000-000000000001");
+    let backup = desk.end_of(&id);
+    assert_eq!(backup["state"], "interrupted");
+    assert_eq!(backup["error"]["code"], "INTERRUPTED");
+}
