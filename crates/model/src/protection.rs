@@ -126,7 +126,11 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
     }
     // What failed before the proof is over; what failed at the same moment is not.
     let failed = evidence.last.is_some_and(|last| {
-        last.at >= proved.at && matches!(last.state, BackupState::Failed | BackupState::Interrupted | BackupState::Missed)
+        last.at >= proved.at
+            && matches!(
+                last.state,
+                BackupState::Failed | BackupState::Interrupted | BackupState::Missed
+            )
     });
     if failed {
         return because(AtRisk, LastFailed);

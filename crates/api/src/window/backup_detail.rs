@@ -133,7 +133,10 @@ fn proofs(backup: &Backup, restores: &[Restore]) -> Proofs {
         structure_read: verified,
         restored: restored.is_some(),
         rows_equal: restored.is_some_and(|restore| {
-            let equal = restore.counts.iter().all(|count| count.backup.is_some() && count.backup == count.after);
+            let equal = restore
+                .counts
+                .iter()
+                .all(|count| count.backup.is_some() && count.backup == count.after);
             !restore.counts.is_empty() && equal
         }),
         restored_at: restored.and_then(|restore| restore.ended_at),
@@ -197,7 +200,12 @@ fn timeline(backup: &Backup, manifest: Option<&Manifest>, journal: &[Entry], res
             ("raw_bytes", backup.raw_bytes.into()),
             ("stored_bytes", backup.stored_bytes.into()),
         ]);
-        add(manifest.backup.ended_at.unwrap_or(ended), Event::Manifest, told, backup.duration_ms);
+        add(
+            manifest.backup.ended_at.unwrap_or(ended),
+            Event::Manifest,
+            told,
+            backup.duration_ms,
+        );
     } else if let Some(event) = match backup.state {
         BackupState::Failed => Some(Event::Failed),
         BackupState::Cancelled => Some(Event::Cancelled),
@@ -212,11 +220,7 @@ fn timeline(backup: &Backup, manifest: Option<&Manifest>, journal: &[Entry], res
         let code = line.error.as_ref().map(|error| error.code().as_str());
         let by = line.actor.clone().unwrap_or_else(|| line.author.as_str().to_owned());
         let destination = line.error.as_ref().and_then(|error| error.detail("destination"));
-        let told = facts([
-            ("by", by.into()),
-            ("code", code.into()),
-            ("destination", destination.into()),
-        ]);
+        let told = facts([("by", by.into()), ("code", code.into()), ("destination", destination.into())]);
         add(line.at, event, told, None);
     }
     for restore in restores.iter().filter(|restore| restore.state == RestoreState::Done) {
@@ -319,7 +323,11 @@ mod tests {
         let grants = Error::new(Code::Privilege, "pg_privilege").with("grants", "GRANT SELECT ON x TO y;");
         assert_eq!(remedy(&grants).as_deref(), Some("GRANT SELECT ON x TO y;"));
         let old = |needed: &str| {
-            remedy(&Error::new(Code::ToolTooOld, "pg_tool_too_old").with("tool", "pg_dump").with("needed", needed))
+            remedy(
+                &Error::new(Code::ToolTooOld, "pg_tool_too_old")
+                    .with("tool", "pg_dump")
+                    .with("needed", needed),
+            )
         };
         if cfg!(target_os = "linux") {
             assert_eq!(old("17").as_deref(), Some("sudo apt install postgresql-client-17"));

@@ -83,7 +83,10 @@ mod tests {
         let mut all = Confirmations::default();
         let (word, until) = all.remember(shown(), now());
         assert_eq!(until, now() + LIFE);
-        assert!(all.take(&word, now(), |_| Err(Error::new(Code::Refused, "confirmation_name"))).is_err());
+        assert!(
+            all.take(&word, now(), |_| Err(Error::new(Code::Refused, "confirmation_name")))
+                .is_err()
+        );
         assert!(all.take(&word, now(), |_| Ok(())).is_ok());
         assert_eq!(all.take(&word, now(), |_| Ok(())).err().unwrap().text(), "confirmation_old");
         let (word, _) = all.remember(shown(), now());

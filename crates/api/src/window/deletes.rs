@@ -87,10 +87,7 @@ impl Window {
     pub(super) fn preview_delete(&self, PreviewDelete { ids }: PreviewDelete) -> Result<DeletePreview> {
         let coffre = self.coffre()?;
         let ids = sorted(ids)?;
-        let chosen = ids
-            .iter()
-            .map(|id| backup_by_id(&coffre, id))
-            .collect::<Result<Vec<_>>>()?;
+        let chosen = ids.iter().map(|id| backup_by_id(&coffre, id)).collect::<Result<Vec<_>>>()?;
         let mut verified: BTreeMap<Id, (u64, &Backup)> = BTreeMap::new();
         for backup in &chosen {
             let entry = verified.entry(backup.source_id).or_insert((0, backup));

@@ -311,7 +311,11 @@ impl Window {
         let figures = coffre.engine.catalogue.destination_figures(around.now - GROWTH)?;
         let row = self.destination_row(&coffre, &destination, &around, &figures);
         let parsed = destination.parsed()?;
-        let options: Map<_, _> = parsed.query.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let options: Map<_, _> = parsed
+            .query
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().into()))
+            .collect();
         let values = kind_of(&coffre, &destination).map(|kind| form_of(kind).values(&parsed, &options));
         Ok(DestinationDetail {
             draft: Draft {
@@ -462,9 +466,7 @@ impl Window {
             id: Some(&id),
             name: &destination.name,
         };
-        coffre
-            .engine
-            .record("catalogue.rebuild", subject, rebuilt.as_ref().err())?;
+        coffre.engine.record("catalogue.rebuild", subject, rebuilt.as_ref().err())?;
         self.changed(tags(&Noun::ALL));
         let rebuilt = rebuilt?;
         Ok(RebuiltFrom {
@@ -494,7 +496,11 @@ fn probe(coffre: &Coffre, destination: &Destination, storage: &dyn Storage, canc
     drop(storage.begin(&format!("coffre-write-test-{}", Id::new()))?);
     let ours = |id: &Id| {
         let destinations = coffre.destinations()?;
-        Ok::<_, Error>(destinations.iter().any(|known| known.id == *id || known.identity == Some(*id)))
+        Ok::<_, Error>(
+            destinations
+                .iter()
+                .any(|known| known.id == *id || known.identity == Some(*id)),
+        )
     };
     let identity = match &identity {
         None => WhoseIdentity::New,
@@ -506,7 +512,10 @@ fn probe(coffre: &Coffre, destination: &Destination, storage: &dyn Storage, canc
         place: storage.place(),
         space: storage.space()?.map(Room::from),
         identity,
-        backups: manifests.iter().filter(|object| object.key.ends_with(MANIFEST_SUFFIX)).count(),
+        backups: manifests
+            .iter()
+            .filter(|object| object.key.ends_with(MANIFEST_SUFFIX))
+            .count(),
         remarks: Vec::new(),
     })
 }
@@ -516,7 +525,10 @@ fn room_above(coffre: &Coffre, destination: &Destination, cancel: &Cancel) -> Op
     let parsed = destination.parsed().ok().filter(|parsed| parsed.scheme == "file")?;
     let kind = coffre.engine.adapters.storage("file").ok()?;
     let existing = Path::new(&parsed.path).ancestors().skip(1).find(|folder| folder.is_dir())?;
-    let path = existing.to_str().map(|path| if path == "/" { "/." } else { path })?.to_owned();
+    let path = existing
+        .to_str()
+        .map(|path| if path == "/" { "/." } else { path })?
+        .to_owned();
     let above = Destination {
         address: Address { path, ..parsed }.to_string(),
         ..destination.clone()

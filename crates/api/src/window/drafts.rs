@@ -211,7 +211,9 @@ impl Form {
                 FieldPart::User => text(&address.user),
                 FieldPart::Host => text(&address.host),
                 FieldPart::Port => address.port.map(|port| FieldValue::Number(port.into())),
-                FieldPart::Path => Some(address.path.clone()).filter(|path| !path.is_empty()).map(FieldValue::Text),
+                FieldPart::Path => Some(address.path.clone())
+                    .filter(|path| !path.is_empty())
+                    .map(FieldValue::Text),
                 FieldPart::Option => match options.get(field.name)? {
                     Value::Null => None,
                     // What a form cannot show (there is no such option) is left out rather than shown wrongly.
@@ -345,7 +347,11 @@ mod tests {
         let mut errors = DraftErrors::default();
         let filled = postgres().fill(&draft(values), &mut errors);
         assert_eq!(filled.is_some(), errors.0.is_empty());
-        errors.0.into_iter().map(|(field, error)| (field, error.text().to_owned())).collect()
+        errors
+            .0
+            .into_iter()
+            .map(|(field, error)| (field, error.text().to_owned()))
+            .collect()
     }
 
     #[test]
@@ -359,7 +365,11 @@ mod tests {
         assert_eq!(options.include, ["public.*"]);
         assert!(options.no_owner && !options.no_privileges);
         let back = postgres().values(&filled.address, &options_of(&options).unwrap());
-        let again = Draft { name: "shop".into(), adapter: "postgres".into(), values: back };
+        let again = Draft {
+            name: "shop".into(),
+            adapter: "postgres".into(),
+            values: back,
+        };
         assert_eq!(postgres().fill(&again, &mut none).unwrap(), filled);
         assert!(!again.values.contains_key("password"));
     }

@@ -249,8 +249,8 @@ impl Waiting {
             }
         }
         let told = &mut self.progress_told;
-        self.progress.retain(|id, progress| {
-            match told.get(id).map(|told| *told + PROGRESS_PAUSE).filter(|due| *due > now) {
+        self.progress.retain(
+            |id, progress| match told.get(id).map(|told| *told + PROGRESS_PAUSE).filter(|due| *due > now) {
                 Some(due) => {
                     later(due);
                     true
@@ -262,8 +262,8 @@ impl Waiting {
                     });
                     false
                 }
-            }
-        });
+            },
+        );
         (ready, next)
     }
 }

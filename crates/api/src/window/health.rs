@@ -207,7 +207,13 @@ impl Window {
             })
             .collect::<Result<Vec<_>>>()?;
         let day = (around.now - TimeDelta::hours(24), around.now + TimeDelta::hours(1));
-        let day = coffre.engine.catalogue.outcomes_within(&[day])?.first().copied().unwrap_or_default();
+        let day = coffre
+            .engine
+            .catalogue
+            .outcomes_within(&[day])?
+            .first()
+            .copied()
+            .unwrap_or_default();
         let looks = self.lock_looks();
         let times = looks.sources.values().map(|look| look.at);
         let checked_at = times.chain(looks.destinations.values().map(|look| look.at)).max();

@@ -63,7 +63,11 @@ impl Window {
         check_page(query.page, query.per_page)?;
         let text = search_text(query.text)?;
         let words = self.words();
-        let saying = |group: &str| text.as_deref().map(|text| words.entries_saying(group, text)).unwrap_or_default();
+        let saying = |group: &str| {
+            text.as_deref()
+                .map(|text| words.entries_saying(group, text))
+                .unwrap_or_default()
+        };
         let filter = JournalFilter {
             author: query.author,
             ok: query.result.map(|result| result == JournalResult::Ok),
@@ -72,7 +76,11 @@ impl Window {
             errors: saying("errors"),
             text,
         };
-        let (entries, total) = self.coffre()?.engine.catalogue.search_journal(&filter, query.page, query.per_page)?;
+        let (entries, total) = self
+            .coffre()?
+            .engine
+            .catalogue
+            .search_journal(&filter, query.page, query.per_page)?;
         Ok(JournalPage {
             entries,
             total,

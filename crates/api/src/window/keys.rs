@@ -69,7 +69,9 @@ fn read_key_file(path: &str) -> Result<Secret> {
     if !about.is_file() || about.len() > FILE_MAX {
         return Err(unreadable("> 64 KiB".to_owned()));
     }
-    std::fs::read_to_string(path).map(Secret::new).map_err(|e| unreadable(e.to_string()))
+    std::fs::read_to_string(path)
+        .map(Secret::new)
+        .map_err(|e| unreadable(e.to_string()))
 }
 
 impl Window {
@@ -105,7 +107,9 @@ impl Window {
     pub(super) fn export_key(&self, ById { id }: ById) -> Result<Option<FileWritten>> {
         let coffre = self.coffre()?;
         let key = key_by_id(&coffre, &id)?;
-        let Some(to) = self.ask_where(KEY_FILE)? else { return Ok(None) };
+        let Some(to) = self.ask_where(KEY_FILE)? else {
+            return Ok(None);
+        };
         coffre.export_key_to(&key, &to)?;
         self.keys_changed();
         Ok(Some(FileWritten { path: text_of(to)? }))

@@ -35,7 +35,7 @@ mod typescript;
 pub mod wire;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -94,9 +94,17 @@ struct Inner {
     closing: AtomicBool,
 }
 
+/// Coffre, opened.
+struct Opened {
+    coffre: Arc<Coffre>,
+    at: DateTime<Utc>,
+    /// What the catalogue said of others' changes when they were last looked for: first before anything is read.
+    seen: AtomicI64,
+}
+
 /// The catalogue may be damaged, newer, or in use: then the window is there all the same, and says so.
 enum Door {
-    Open(Arc<Coffre>, DateTime<Utc>),
+    Open(Opened),
     Shut(Error, Instant),
     Closed,
 }
@@ -143,7 +151,7 @@ impl Window {
     /// Why the catalogue cannot be opened.
     pub fn coffre(&self) -> Result<Arc<Coffre>> {
         let shut = match &*self.0.door.read().unwrap_or_else(PoisonError::into_inner) {
-            Door::Open(coffre, _) => return Ok(Arc::clone(coffre)),
+            Door::Open(opened) => return Ok(Arc::clone(&opened.coffre)),
             Door::Closed => return Err(Error::new(Code::Busy, "closing")),
             Door::Shut(error, tried) => (error.clone(), *tried),
         };
@@ -163,7 +171,7 @@ impl Window {
             *door = open_door(&self.0.opening);
         }
         match &*door {
-            Door::Open(coffre, _) => Ok(Arc::clone(coffre)),
+            Door::Open(opened) => Ok(Arc::clone(&opened.coffre)),
             Door::Shut(error, _) => Err(error.clone()),
             Door::Closed => Err(Error::new(Code::Busy, "closing")),
         }
@@ -198,7 +206,7 @@ impl Window {
     /// When the catalogue was opened, and with that checked.
     fn opened_at(&self) -> Option<DateTime<Utc>> {
         match &*self.0.door.read().unwrap_or_else(PoisonError::into_inner) {
-            Door::Open(_, at) => Some(*at),
+            Door::Open(opened) => Some(opened.at),
             _ => None,
         }
     }
@@ -218,7 +226,7 @@ impl Window {
         match door {
             // Work that does not end keeps the catalogue; the end of the process is as good as `kill`, which it survives.
             Door::Open(..) if !ended => Err(Error::new(Code::Busy, "closing")),
-            Door::Open(coffre, _) => coffre.engine.catalogue.clone().close(),
+            Door::Open(opened) => opened.coffre.engine.catalogue.clone().close(),
             Door::Shut(..) | Door::Closed => Ok(()),
         }
     }
@@ -271,32 +279,39 @@ impl Window {
 }
 
 fn open_door(opening: &Opening) -> Door {
-    match Coffre::open(opening.clone()) {
-        Ok(coffre) => Door::Open(Arc::new(coffre), now()),
+    let opened = Coffre::open(opening.clone()).and_then(|coffre| {
+        let seen = coffre.engine.catalogue.changes_of_others()?;
+        Ok(Opened {
+            coffre: Arc::new(coffre),
+            at: now(),
+            seen: AtomicI64::new(seen),
+        })
+    });
+    match opened {
+        Ok(opened) => Door::Open(opened),
         Err(error) => Door::Shut(error, Instant::now()),
     }
 }
 
 /// Sees what other processes change on the same home, until the window is gone.
 fn watch(window: &Weak<Inner>) {
-    let mut known = None;
     loop {
         std::thread::sleep(LOOK_FOR_CHANGES);
         let Some(inner) = window.upgrade() else { return };
         let window = Window(inner);
-        let door = window.0.door.read().unwrap_or_else(PoisonError::into_inner);
-        let coffre = match &*door {
-            Door::Open(coffre, _) => Arc::clone(coffre),
+        let changed = match &*window.0.door.read().unwrap_or_else(PoisonError::into_inner) {
             Door::Closed => return,
             Door::Shut(..) => continue,
+            Door::Open(opened) => opened
+                .coffre
+                .engine
+                .catalogue
+                .changes_of_others()
+                .map(|now| opened.seen.swap(now, Ordering::SeqCst) != now),
         };
-        drop(door);
-        match coffre.engine.catalogue.changes_of_others() {
-            Ok(seen) => {
-                if known.replace(seen).is_some_and(|before| before != seen) {
-                    window.changed(tags(&Noun::ALL));
-                }
-            }
+        match changed {
+            Ok(true) => window.changed(tags(&Noun::ALL)),
+            Ok(false) => {}
             // What is wrong with the catalogue is told by every command that needs it; here only the look fails.
             Err(error) => tracing::warn!(%error, "look for changes of other processes"),
         }

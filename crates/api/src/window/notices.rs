@@ -58,7 +58,10 @@ impl Kind {
 
 /// What kind of news the end of a run is; nothing for what a person did on purpose, or sees at once.
 fn kind(before: Option<BackupState>, outcome: Result<BackupState, Code>) -> Option<Kind> {
-    let was_bad = matches!(before, Some(BackupState::Failed | BackupState::Interrupted | BackupState::Missed));
+    let was_bad = matches!(
+        before,
+        Some(BackupState::Failed | BackupState::Interrupted | BackupState::Missed)
+    );
     match outcome {
         Ok(BackupState::Verified) if was_bad => Some(Kind::Recovery),
         Ok(BackupState::Verified) => Some(Kind::Success),
@@ -126,7 +129,10 @@ impl Window {
         if !self.is_on(Kind::Failure.setting()) {
             return;
         }
-        let facts = [("backup", backup.code.as_str().into()), ("source", backup.source.as_str().into())];
+        let facts = [
+            ("backup", backup.code.as_str().into()),
+            ("source", backup.source.as_str().into()),
+        ];
         self.dialogs().notify(&Notice {
             title: self.words().say("notice.not_verified", &facts),
             body: self.sentences(error),
@@ -152,7 +158,11 @@ impl Window {
 
     fn sentences(&self, error: &Error) -> String {
         let (message, hint) = self.words().error(error);
-        if hint.is_empty() { message } else { format!("{message}\n{hint}") }
+        if hint.is_empty() {
+            message
+        } else {
+            format!("{message}\n{hint}")
+        }
     }
 }
 

@@ -163,7 +163,10 @@ fn year(coffre: &Coffre, now: DateTime<Utc>) -> Result<(Vec<Calendar>, Vec<SizeP
     let ends: Vec<_> = days.iter().map(|(_, _, to)| *to).collect();
     let outcomes = coffre.engine.catalogue.outcomes_within(&spans)?;
     let sizes = coffre.engine.catalogue.stored_at(&ends)?;
-    let calendar = days.iter().zip(outcomes).filter(|(_, outcomes)| *outcomes != Outcomes::default());
+    let calendar = days
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, outcomes)| *outcomes != Outcomes::default());
     let calendar = calendar.map(|((day, ..), outcomes)| Calendar {
         day: day.to_string(),
         verified: outcomes.verified,
@@ -270,7 +273,13 @@ mod tests {
 
     #[test]
     fn days_follow_each_other_without_gaps_also_where_clocks_jump() {
-        for zone in ["Europe/Paris", "America/Sao_Paulo", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Cairo"] {
+        for zone in [
+            "Europe/Paris",
+            "America/Sao_Paulo",
+            "Asia/Kathmandu",
+            "Australia/Lord_Howe",
+            "Africa/Cairo",
+        ] {
             let zone: chrono_tz::Tz = zone.parse().unwrap();
             // A year in which Brazil put its clocks forward at midnight.
             for now in ["2018-12-31T23:30:00Z", "2026-11-21T08:00:00Z"] {

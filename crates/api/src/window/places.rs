@@ -10,7 +10,18 @@ use coffre_model::address::Address;
 use coffre_model::destination::Destination;
 
 /// File systems whose bytes lie on another machine.
-const REMOTE: &[&str] = &["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs"];
+const REMOTE: &[&str] = &[
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "ceph",
+    "glusterfs",
+    "lustre",
+    "afs",
+];
 
 /// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +116,10 @@ impl Mounts {
 
     /// The different places of some destinations.
     pub fn sites<'a>(&self, destinations: impl IntoIterator<Item = &'a Destination>) -> BTreeSet<Site> {
-        destinations.into_iter().map(|destination| self.site(&destination.address)).collect()
+        destinations
+            .into_iter()
+            .map(|destination| self.site(&destination.address))
+            .collect()
     }
 
     /// The folder at which the file system of a local destination is mounted.
@@ -164,7 +178,10 @@ mod tests {
         assert!(site("s3://bucket/a").offsite);
         assert_eq!(site("s3://bucket/a"), site("s3://bucket/b"));
         assert_ne!(site("s3://bucket/a"), site("s3://bucket/a?endpoint=https%3A%2F%2Fminio"));
-        assert_eq!(mounts.mounted_at("file:///media/My%20Disk/b").as_deref(), Some("/media/My Disk"));
+        assert_eq!(
+            mounts.mounted_at("file:///media/My%20Disk/b").as_deref(),
+            Some("/media/My Disk")
+        );
         let unknown = Mounts::default();
         assert_eq!(unknown.site("file:///a"), unknown.site("file:///b"));
     }

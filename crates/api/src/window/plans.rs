@@ -147,7 +147,10 @@ pub(super) struct EditPlan {
 /// The arguments of `pause_plan`.
 #[derive(Deserialize, TS)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read by the feature `schedule`, which is not there yet; the form is the contract")]
+#[allow(
+    dead_code,
+    reason = "read by the feature `schedule`, which is not there yet; the form is the contract"
+)]
 pub(super) struct PausePlan {
     id: Id,
     paused: bool,
@@ -156,7 +159,10 @@ pub(super) struct PausePlan {
 /// The arguments of `pause_schedules`.
 #[derive(Deserialize, TS)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read by the feature `schedule`, which is not there yet; the form is the contract")]
+#[allow(
+    dead_code,
+    reason = "read by the feature `schedule`, which is not there yet; the form is the contract"
+)]
 pub(super) struct PauseSchedules {
     paused: bool,
 }
@@ -189,7 +195,9 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
         );
     }
     let source = match draft.source_id.parse::<Id>() {
-        Ok(source) => source_by_id(coffre, &source).map_err(|error| errors.add("source_id", error)).ok(),
+        Ok(source) => source_by_id(coffre, &source)
+            .map_err(|error| errors.add("source_id", error))
+            .ok(),
         Err(()) => {
             errors.add("source_id", required());
             None
@@ -283,9 +291,12 @@ impl Window {
         let row = |plan: Plan| {
             let last = coffre.engine.catalogue.last_of_plan(&plan.id)?;
             let PlanFigures { successes, failures } = figures.get(&plan.id).copied().unwrap_or_default();
-            let failed = last
-                .as_ref()
-                .filter(|last| matches!(last.state, BackupState::Failed | BackupState::Interrupted | BackupState::Missed));
+            let failed = last.as_ref().filter(|last| {
+                matches!(
+                    last.state,
+                    BackupState::Failed | BackupState::Interrupted | BackupState::Missed
+                )
+            });
             Ok(PlanRow {
                 draft: draft_of(&plan),
                 paused: false,

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use coffre_model::backup::{BackupState, CopyState};
 use coffre_model::destination::Destination;
 use coffre_model::plan::Plan;
-use coffre_model::protection::{Evidence, LastRun, Proved, ProtectionCause, ProtectionState, judge};
+use coffre_model::protection::{Evidence, LastRun, ProtectionCause, ProtectionState, Proved, judge};
 use coffre_model::{Error, Id, Result};
 use serde::Serialize;
 use ts_rs::TS;
@@ -71,7 +71,9 @@ pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Resul
         let own = plans.iter().find(|plan| Some(plan.id) == backup.plan_id);
         let wanted = own.map(|plan| plan.destination_ids.len());
         // Made by hand, or by a plan that is gone: as many as the least demanding plan wants.
-        wanted.or_else(|| plans.iter().map(|plan| plan.destination_ids.len()).min()).unwrap_or(1)
+        wanted
+            .or_else(|| plans.iter().map(|plan| plan.destination_ids.len()).min())
+            .unwrap_or(1)
     });
     let evidence = Evidence {
         plans: plans.iter().map(|plan| plan.every).collect(),
@@ -88,8 +90,10 @@ pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Resul
     };
     let judgement = judge(&evidence, around.now);
     let open = last.filter(|last| {
-        matches!(last.state, BackupState::Failed | BackupState::Interrupted | BackupState::Missed)
-            && newest.as_ref().is_none_or(|newest| newest.started_at <= last.started_at)
+        matches!(
+            last.state,
+            BackupState::Failed | BackupState::Interrupted | BackupState::Missed
+        ) && newest.as_ref().is_none_or(|newest| newest.started_at <= last.started_at)
     });
     let places = around.destinations.iter();
     let places = places.filter(|destination| verified.iter().any(|copy| copy.destination_id == destination.id));

@@ -312,7 +312,11 @@ impl Window {
         if let Found::Backup(backup, None) = &found {
             return Err(nothing_to_restore(Some(backup)));
         }
-        let secret = request.target.secret.map(|secret| secret.0).filter(|secret| !secret.is_empty());
+        let secret = request
+            .target
+            .secret
+            .map(|secret| secret.0)
+            .filter(|secret| !secret.is_empty());
         let target = target_of(&coffre, &found, request.target.kind, &request.target.value)?;
         let mut checks = Vec::new();
         let look = look_at(&coffre, &found, &target, secret.clone());
@@ -371,7 +375,13 @@ impl Window {
     }
 
     /// Reads it to its end. What is wrong with it becomes a check; what says nothing about it is an error.
-    fn prove(&self, coffre: &Coffre, found: &Found, target: &Source, checks: &mut Vec<RestoreCheck>) -> Result<Vec<CountComparison>> {
+    fn prove(
+        &self,
+        coffre: &Coffre,
+        found: &Found,
+        target: &Source,
+        checks: &mut Vec<RestoreCheck>,
+    ) -> Result<Vec<CountComparison>> {
         let about = self.about_restore(coffre, found)?;
         let into = Target {
             address: Some(target.address.clone()),
@@ -407,11 +417,14 @@ impl Window {
             }
             Found::File(path) => vec![("path", path.display().to_string().into())],
         };
-        checks.insert(0, RestoreCheck {
-            error,
-            ok,
-            ..passed(name, told)
-        });
+        checks.insert(
+            0,
+            RestoreCheck {
+                error,
+                ok,
+                ..passed(name, told)
+            },
+        );
         Ok(counts)
     }
 
@@ -469,7 +482,9 @@ impl Window {
             From::File(path, _) => Found::File(path.clone()),
         };
         let about = self.about_restore(&coffre, &found)?;
-        let PlannedRestore { from, target, secret, .. } = *planned;
+        let PlannedRestore {
+            from, target, secret, ..
+        } = *planned;
         let window = self.clone();
         let named = found.name();
         let id = self.start(about, move |coffre, observer, cancel| {
@@ -508,7 +523,9 @@ fn passed(name: CheckName, told: impl IntoIterator<Item = (&'static str, serde_j
 fn nothing_to_restore(backup: Option<&Backup>) -> Error {
     let error = Error::new(Code::Refused, "nothing_to_restore");
     match backup {
-        Some(backup) => error.with("backup", backup.code.as_str()).with("state", backup.state.as_str()),
+        Some(backup) => error
+            .with("backup", backup.code.as_str())
+            .with("state", backup.state.as_str()),
         None => error,
     }
 }
@@ -596,7 +613,9 @@ fn same_server(coffre: &Coffre, address: &str) -> Result<Option<Source>> {
     let wanted = Address::parse(address)?;
     let same = |source: &Source| {
         let parsed = source.parsed();
-        parsed.is_ok_and(|parsed| (parsed.scheme, parsed.host, parsed.port) == (wanted.scheme.clone(), wanted.host.clone(), wanted.port))
+        parsed.is_ok_and(|parsed| {
+            (parsed.scheme, parsed.host, parsed.port) == (wanted.scheme.clone(), wanted.host.clone(), wanted.port)
+        })
     };
     Ok(coffre.sources()?.into_iter().find(same))
 }

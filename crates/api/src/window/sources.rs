@@ -222,7 +222,11 @@ fn check_secret(coffre: &Coffre, source: &Source, secret: &SecretChange) -> Resu
             has_secret: true,
             ..source.clone()
         };
-        coffre.engine.adapters.database(&source.parsed()?.scheme)?.validate(&with_secret)?;
+        coffre
+            .engine
+            .adapters
+            .database(&source.parsed()?.scheme)?
+            .validate(&with_secret)?;
     }
     Ok(())
 }
@@ -232,7 +236,11 @@ impl Window {
         let catalogue = &coffre.engine.catalogue;
         let newest = catalogue.latest(&source.id, true)?;
         let adapter = adapter_of(coffre, source);
-        let looked = self.lock_looks().sources.get(&source.id).and_then(|look| look.found.clone().ok());
+        let looked = self
+            .lock_looks()
+            .sources
+            .get(&source.id)
+            .and_then(|look| look.found.clone().ok());
         let probed = looked.as_ref();
         Ok(SourceRow {
             label: self.label(&adapter),

@@ -75,7 +75,10 @@ impl Window {
             let Some(path) = last.and_then(|backup| backup.tool?.path) else {
                 continue;
             };
-            for tool in tools.iter_mut().filter(|tool| tool.tool.path.as_deref() == Some(path.as_str())) {
+            for tool in tools
+                .iter_mut()
+                .filter(|tool| tool.tool.path.as_deref() == Some(path.as_str()))
+            {
                 tool.sources.push(source.name.clone());
             }
         }

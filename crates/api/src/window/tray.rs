@@ -54,7 +54,12 @@ pub struct PlanEntry {
 impl Window {
     /// Whether an event means that the tray is to be drawn again.
     pub fn changes_tray(event: &BackendEvent) -> bool {
-        let touched = |noun: Noun| matches!(noun, Noun::Overview | Noun::Plans | Noun::Running | Noun::Sources | Noun::Settings);
+        let touched = |noun: Noun| {
+            matches!(
+                noun,
+                Noun::Overview | Noun::Plans | Noun::Running | Noun::Sources | Noun::Settings
+            )
+        };
         match event {
             BackendEvent::Invalidated { tags } => tags.iter().any(|tag| touched(tag.noun)),
             BackendEvent::Lagged => true,
@@ -97,8 +102,15 @@ impl Window {
         let (state, sentence) = if attention.sources == 0 {
             (TrayState::Empty, words.text("tray.empty"))
         } else if let Some(first) = running.first() {
-            let facts = [("source", first.source.as_str().into()), ("others_count", count(running.len() - 1))];
-            let key = if running.len() > 1 { "tray.running_several" } else { "tray.running" };
+            let facts = [
+                ("source", first.source.as_str().into()),
+                ("others_count", count(running.len() - 1)),
+            ];
+            let key = if running.len() > 1 {
+                "tray.running_several"
+            } else {
+                "tray.running"
+            };
             (TrayState::Running, words.say(key, &facts))
         } else if attention.unprotected > 0 {
             (TrayState::Attention, words.say("tray.unprotected", &facts))

@@ -95,7 +95,9 @@ fn tidy(text: &str) -> String {
         }
         let closing = line.starts_with('}');
         // The last field of a type ends with its closing brace: that goes to a line of its own.
-        let ends = line.ends_with(", };").then(|| line.matches('{').count() < line.matches('}').count());
+        let ends = line
+            .ends_with(", };")
+            .then(|| line.matches('{').count() < line.matches('}').count());
         if ends == Some(true) {
             line.truncate(line.len() - " };".len());
         }

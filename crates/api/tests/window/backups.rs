@@ -33,16 +33,25 @@ fn cancel_really_cancels() {
     let id = run(&desk, &plan);
     let running = desk.ask("running", json!({}));
     assert_eq!((&running[0]["id"], &running[0]["noun"]), (&id, &json!("backup")));
-    assert_eq!((&running[0]["plan"], &running[0]["elsewhere"]), (&json!("slow"), &json!(false)));
+    assert_eq!(
+        (&running[0]["plan"], &running[0]["elsewhere"]),
+        (&json!("slow"), &json!(false))
+    );
     let again = desk.refused("run_backup", json!({"plan_id": null, "source_id": source["id"]}));
     assert_eq!(again.code.as_str(), "BUSY");
     assert_eq!(desk.ask("list_sources", json!({}))[0]["running"], true);
     assert!(!desk.window.tray().plans[0].enabled);
-    assert_eq!(desk.refused("remove_source", json!({"id": source["id"]})).code.as_str(), "REFUSED");
+    assert_eq!(
+        desk.refused("remove_source", json!({"id": source["id"]})).code.as_str(),
+        "REFUSED"
+    );
 
     assert_eq!(desk.ask("cancel_run", json!({"id": id})), Value::Null);
     let backup = desk.end_of(&id);
-    assert_eq!((&backup["state"], &backup["error"]["code"]), (&json!("cancelled"), &json!("CANCELLED")));
+    assert_eq!(
+        (&backup["state"], &backup["error"]["code"]),
+        (&json!("cancelled"), &json!("CANCELLED"))
+    );
     assert_eq!(backup["copies"], json!([]));
     let left: Vec<_> = files_below(&home.path().join("kept"));
     assert_eq!(left, ["coffre-destination.json"], "nothing of it is left");
@@ -99,12 +108,19 @@ fn pin_note_verify_download_delete() {
     let noted = desk.ask("note_backup", json!({"id": first["id"], "note": "Été <script>"}));
     assert_eq!(noted["note"], "Été <script>");
     assert_eq!(desk.ask("list_backups", query(json!({"text": "ÉTÉ"})))["total"], 1);
-    assert_eq!(desk.refused("note_backup", json!({"id": first["id"], "note": "x".repeat(10_001)})).text, "note_long");
+    assert_eq!(
+        desk.refused("note_backup", json!({"id": first["id"], "note": "x".repeat(10_001)}))
+            .text,
+        "note_long"
+    );
 
     desk.ask("verify_backup", by_id.clone());
     desk.until_idle();
     // A person who thinks better of it.
-    assert_eq!(desk.ask("download_backup", json!({"id": first["id"], "raw": true})), Value::Null);
+    assert_eq!(
+        desk.ask("download_backup", json!({"id": first["id"], "raw": true})),
+        Value::Null
+    );
     let suggested = desk.shell.suggested.lock().unwrap().pop().unwrap();
     assert!(suggested.ends_with(".db"), "{suggested}");
     let plain = home.path().join("plain.db");
@@ -121,7 +137,11 @@ fn pin_note_verify_download_delete() {
     assert_eq!(refused.code.as_str(), "REFUSED");
     *desk.shell.chosen.lock().unwrap() = Some(home.path().join("sheet.html"));
     let sheet = desk.ask("save_recovery_sheet", json!({"backup_id": null}));
-    assert!(std::fs::read_to_string(sheet["path"].as_str().unwrap()).unwrap().contains(first["code"].as_str().unwrap()));
+    assert!(
+        std::fs::read_to_string(sheet["path"].as_str().unwrap())
+            .unwrap()
+            .contains(first["code"].as_str().unwrap())
+    );
     let told: Vec<Value> = desk.ask("show_backup", by_id.clone())["timeline"]
         .as_array()
         .unwrap()
@@ -137,7 +157,10 @@ fn pin_note_verify_download_delete() {
     assert_eq!(preview(&[&first["id"]])["refusal"]["text"], "delete_pinned");
     desk.ask("pin_backup", json!({"id": first["id"], "pinned": false}));
     let shown = preview(&[&first["id"]]);
-    assert_eq!((&shown["refusal"]["text"], &shown["verified_left"]), (&json!("delete_last_verified"), &json!(0)));
+    assert_eq!(
+        (&shown["refusal"]["text"], &shown["verified_left"]),
+        (&json!("delete_last_verified"), &json!(0))
+    );
     let delete = |ids: &[&Value], confirmation: &Value| json!({"ids": ids, "confirmation": confirmation});
     let refused = desk.refused("delete_backups", delete(&[&first["id"]], &shown["confirmation"]));
     assert_eq!(refused.text, "delete_last_verified");
@@ -146,15 +169,28 @@ fn pin_note_verify_download_delete() {
     let shown = preview(&[&first["id"]]);
     assert_eq!((&shown["refusal"], &shown["verified_left"]), (&Value::Null, &json!(1)));
     assert_eq!(shown["stored_bytes"], first["stored_bytes"]);
-    let both = desk.refused("delete_backups", delete(&[&first["id"], &second["id"]], &shown["confirmation"]));
+    let both = desk.refused(
+        "delete_backups",
+        delete(&[&first["id"], &second["id"]], &shown["confirmation"]),
+    );
     assert_eq!(both.text, "confirmation_other");
-    assert_eq!(desk.refused("delete_backups", delete(&[&first["id"]], &json!("x"))).text, "confirmation_old");
+    assert_eq!(
+        desk.refused("delete_backups", delete(&[&first["id"]], &json!("x"))).text,
+        "confirmation_old"
+    );
     desk.ask("delete_backups", delete(&[&first["id"]], &shown["confirmation"]));
-    assert_eq!(desk.refused("delete_backups", delete(&[&first["id"]], &shown["confirmation"])).text, "confirmation_old");
+    assert_eq!(
+        desk.refused("delete_backups", delete(&[&first["id"]], &shown["confirmation"]))
+            .text,
+        "confirmation_old"
+    );
     assert_eq!(desk.ask("list_backups", query(json!({})))["total"], 1);
     let overview = desk.ask("overview", json!({}));
     assert_eq!(overview["figures"]["stored_bytes"], second["stored_bytes"]);
-    assert_eq!(overview["sizes"][0]["stored_bytes"], second["stored_bytes"], "what was deleted today is gone today");
+    assert_eq!(
+        overview["sizes"][0]["stored_bytes"], second["stored_bytes"],
+        "what was deleted today is gone today"
+    );
 }
 
 #[test]

@@ -116,7 +116,10 @@ impl Desk {
             .wait_timeout_while(events, PATIENCE, |events| !events.iter().any(|(_, event)| wanted(event)))
             .unwrap();
         let event = found.0.iter().find(|(_, event)| wanted(event));
-        event.unwrap_or_else(|| panic!("never heard: {what}; heard {:?}", found.0)).1.clone()
+        event
+            .unwrap_or_else(|| panic!("never heard: {what}; heard {:?}", found.0))
+            .1
+            .clone()
     }
 
     pub(crate) fn events(&self) -> Vec<(Instant, Value)> {
@@ -140,7 +143,9 @@ impl Desk {
     /// Waits until nothing runs in this window.
     #[track_caller]
     pub(crate) fn until_idle(&self) {
-        self.until("nothing runs", || self.ask("running", Value::Null).as_array().unwrap().is_empty());
+        self.until("nothing runs", || {
+            self.ask("running", Value::Null).as_array().unwrap().is_empty()
+        });
     }
 
     /// The state in which a backup ends.

@@ -27,7 +27,10 @@ fn a_failure_is_told_with_its_cause_and_the_first_success_after_it_too() {
     assert_eq!(desk.ask("attention", json!({}))["failures_open"], 1);
     assert_eq!(desk.window.tray().state, TrayState::Attention);
     let notice = desk.shell.notices.lock().unwrap().pop().unwrap();
-    assert!(notice.urgent && notice.body.contains(error["message"].as_str().unwrap()), "{notice:?}");
+    assert!(
+        notice.urgent && notice.body.contains(error["message"].as_str().unwrap()),
+        "{notice:?}"
+    );
     assert_eq!(notice.route, format!("/backups/{}", failed["id"].as_str().unwrap()));
 
     // The same error in the other language: it is kept as a key with facts.
@@ -47,7 +50,10 @@ fn a_failure_is_told_with_its_cause_and_the_first_success_after_it_too() {
     let notice = desk.shell.notices.lock().unwrap().pop().unwrap();
     assert!(!notice.urgent);
     let protection = desk.ask("list_sources", json!({}))[0]["protection"].clone();
-    assert_eq!((&protection["error"], &protection["cause"]), (&Value::Null, &json!("no_plan")));
+    assert_eq!(
+        (&protection["error"], &protection["cause"]),
+        (&Value::Null, &json!("no_plan"))
+    );
     assert_eq!(desk.back_up(&source)["state"], "verified");
     assert!(desk.shell.notices.lock().unwrap().is_empty(), "a second success is no news");
 }
@@ -71,7 +77,10 @@ fn a_test_of_what_is_not_there_says_so_and_is_remembered() {
     std::fs::remove_file(&path).unwrap();
     let health = desk.ask("check_health", json!({}));
     let row = &health["sources"][0];
-    assert_eq!((&row["state"], &row["error"]["text"]), (&json!("silent"), &json!("sqlite_missing")));
+    assert_eq!(
+        (&row["state"], &row["error"]["text"]),
+        (&json!("silent"), &json!("sqlite_missing"))
+    );
     assert_eq!(row["protection"]["state"], "unprotected");
     assert_eq!(health["catalogue"]["damaged"], false);
     assert!(health["memory"]["coffre"].as_u64().unwrap() > 0);
@@ -87,21 +96,33 @@ fn a_disk_that_is_gone_fails_the_run_and_not_the_window() {
     let source = desk.add_sqlite("shop", &path);
     let disk = home.path().join("disk");
     let destination = desk.add_folder("usb", &disk);
-    let plan = desk.ask("add_plan", json!({"draft": crate::desk::plan_draft("nightly", &source, &[&destination])}));
+    let plan = desk.ask(
+        "add_plan",
+        json!({"draft": crate::desk::plan_draft("nightly", &source, &[&destination])}),
+    );
     let begun = desk.ask("run_backup", json!({"plan_id": plan["id"], "source_id": null}));
     assert_eq!(desk.end_of(&begun["id"])["state"], "verified");
     std::fs::rename(&disk, home.path().join("unplugged")).unwrap();
     let begun = desk.ask("run_backup", json!({"plan_id": plan["id"], "source_id": null}));
     let failed = desk.end_of(&begun["id"]);
-    assert_eq!((&failed["state"], &failed["error"]["code"]), (&json!("failed"), &json!("DEST_IDENTITY")));
+    assert_eq!(
+        (&failed["state"], &failed["error"]["code"]),
+        (&json!("failed"), &json!("DEST_IDENTITY"))
+    );
     let row = &desk.ask("list_plans", json!({}))[0];
     assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(1)));
     assert_eq!(row["last_error"]["code"], "DEST_IDENTITY");
     let protection = desk.ask("list_sources", json!({}))[0]["protection"].clone();
-    assert_eq!((&protection["state"], &protection["cause"]), (&json!("at_risk"), &json!("last_failed")));
+    assert_eq!(
+        (&protection["state"], &protection["cause"]),
+        (&json!("at_risk"), &json!("last_failed"))
+    );
     desk.ask("check_health", json!({}));
     let row = &desk.ask("list_destinations", json!({}))[0];
-    assert_eq!((&row["state"], &row["copies"], &row["verified_copies"]), (&json!("silent"), &json!(1), &json!(1)));
+    assert_eq!(
+        (&row["state"], &row["copies"], &row["verified_copies"]),
+        (&json!("silent"), &json!(1), &json!(1))
+    );
 }
 
 #[test]
@@ -126,13 +147,18 @@ fn a_damaged_catalogue_is_said_set_aside_and_rebuilt() {
     assert_eq!(desk.window.tray().state, TrayState::Attention);
     let aside = desk.ask("set_catalogue_aside", json!({}));
     assert!(std::path::Path::new(aside["path"].as_str().unwrap()).exists());
-    desk.until("the catalogue is opened anew", || desk.window.dispatch("list_sources", json!({})).is_ok());
+    desk.until("the catalogue is opened anew", || {
+        desk.window.dispatch("list_sources", json!({})).is_ok()
+    });
     assert_eq!(desk.ask("list_backups", query(json!({})))["total"], 0);
     let folder = desk.add_folder("local", &home.path().join("backups"));
     let rebuilt = desk.ask("rebuild_from_destination", json!({"id": folder["id"]}));
     assert_eq!(rebuilt, json!({"backups": 1, "sources": 1, "unusable": []}));
     let page = desk.ask("list_backups", query(json!({})));
-    assert_eq!((&page["backups"][0]["source"], &page["backups"][0]["state"]), (&source["name"], &json!("stored")));
+    assert_eq!(
+        (&page["backups"][0]["source"], &page["backups"][0]["state"]),
+        (&source["name"], &json!("stored"))
+    );
     // Nothing is green before it was read.
     let id = page["backups"][0]["id"].clone();
     desk.ask("verify_backup", json!({"id": id}));

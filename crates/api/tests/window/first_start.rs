@@ -10,7 +10,10 @@ fn from_the_welcome_to_green() {
     let home = home();
     let desk = Desk::on(home.path());
     let about = desk.ask("about", json!({}));
-    assert_eq!((&about["first_start"], &about["features"]), (&json!(true), &json!(["rebuild"])));
+    assert_eq!(
+        (&about["first_start"], &about["features"]),
+        (&json!(true), &json!(["rebuild"]))
+    );
     assert_eq!(about["catalogue_error"], Value::Null);
     assert_eq!(desk.ask("attention", Value::Null)["sources"], 0);
     assert_eq!(desk.window.tray().state, TrayState::Empty);
@@ -32,13 +35,22 @@ fn from_the_welcome_to_green() {
     let overview = desk.ask("overview", json!({}));
     assert_eq!(overview["protected"], 1);
     let row = &overview["sources"][0];
-    assert_eq!((&row["source"]["name"], &row["adapter"]), (&json!("sample-shop"), &json!("sqlite")));
+    assert_eq!(
+        (&row["source"]["name"], &row["adapter"]),
+        (&json!("sample-shop"), &json!("sqlite"))
+    );
     assert_eq!(row["outcomes"], json!(["verified"]));
     let protection = &row["protection"];
-    assert_eq!((&protection["state"], &protection["cause"]), (&json!("protected"), &Value::Null));
+    assert_eq!(
+        (&protection["state"], &protection["cause"]),
+        (&json!("protected"), &Value::Null)
+    );
     assert_eq!((&protection["copies"], &protection["places"]), (&json!(1), &json!(1)));
     let figures = &overview["figures"];
-    assert_eq!((&figures["verified"], &figures["kept"], &figures["failures"]), (&json!(1), &json!(1), &json!(0)));
+    assert_eq!(
+        (&figures["verified"], &figures["kept"], &figures["failures"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
     assert_eq!(figures["stored_bytes"], backup["stored_bytes"]);
     assert_eq!(figures["last"]["state"], "verified");
     assert_eq!(overview["calendar"].as_array().unwrap().len(), 1);
@@ -68,13 +80,19 @@ fn from_the_welcome_to_green() {
     assert_eq!(tray.plans.len(), 1);
     // One success more or less is no news.
     assert_eq!(*desk.shell.notices.lock().unwrap(), []);
-    let journal = desk.ask("list_journal", json!({"query": {"text": "sample", "author": "app", "page": 1, "per_page": 10}}));
+    let journal = desk.ask(
+        "list_journal",
+        json!({"query": {"text": "sample", "author": "app", "page": 1, "per_page": 10}}),
+    );
     assert_eq!(journal["total"], 2, "the source and the plan: {journal}");
     assert_eq!(journal["entries"][0]["actor"], "anna");
 
     // Asked again, the sample is the one that there is.
     let again = desk.ask("create_sample", json!({}));
-    assert_eq!((&again["source_id"], &again["plan_id"]), (&made["source_id"], &made["plan_id"]));
+    assert_eq!(
+        (&again["source_id"], &again["plan_id"]),
+        (&made["source_id"], &made["plan_id"])
+    );
     desk.end_of(&again["backup_id"]);
 }
 
@@ -97,6 +115,8 @@ fn progress_is_told_at_most_ten_times_a_second() {
     let tenths = last.duration_since(first).as_millis() / 100 + 2;
     assert!(told.len() as u128 <= tenths, "{} in {tenths} tenths of a second", told.len());
     let dumping = told.iter().filter(|(_, event)| event["progress"]["step"] == "dumping");
-    let done: Vec<u64> = dumping.map(|(_, event)| event["progress"]["done"].as_u64().unwrap()).collect();
+    let done: Vec<u64> = dumping
+        .map(|(_, event)| event["progress"]["done"].as_u64().unwrap())
+        .collect();
     assert!(done.windows(2).all(|pair| pair[0] <= pair[1]), "{done:?}");
 }

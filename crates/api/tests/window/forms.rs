@@ -37,7 +37,10 @@ fn sources_are_checked_kept_changed_and_removed() {
     );
     assert_eq!((&edited["id"], &edited["name"]), (&source["id"], &json!("boutique")));
     desk.ask("remove_source", json!({"id": source["id"]}));
-    assert_eq!(desk.refused("show_source", json!({"id": source["id"]})).text, "source_not_found");
+    assert_eq!(
+        desk.refused("show_source", json!({"id": source["id"]})).text,
+        "source_not_found"
+    );
 }
 
 #[test]
@@ -60,11 +63,17 @@ fn destinations_are_looked_at_before_they_are_kept() {
     let test = |id: &Value| json!({"id": id, "draft": draft, "secret": {"change": "keep"}});
     let found = desk.ask("test_destination", test(&Value::Null));
     assert_eq!((&found["identity"], &found["backups"]), (&json!("new"), &json!(0)));
-    assert!(found["space"]["total"].as_u64().unwrap() > 0, "the disk that it would be made on");
+    assert!(
+        found["space"]["total"].as_u64().unwrap() > 0,
+        "the disk that it would be made on"
+    );
     assert!(!folder.exists(), "a look makes nothing");
     let kept = desk.add_folder("kept", &folder);
     assert_eq!(kept["identity"], Value::Null);
-    let twice = desk.ask("check_destination", json!({"id": null, "draft": {"name": "b", "adapter": "local", "values": {"path": folder}}}));
+    let twice = desk.ask(
+        "check_destination",
+        json!({"id": null, "draft": {"name": "b", "adapter": "local", "values": {"path": folder}}}),
+    );
     assert_eq!(twice["path"]["text"], "destination_twice");
 
     let path = home.path().join("shop.db");
@@ -76,14 +85,29 @@ fn destinations_are_looked_at_before_they_are_kept() {
     let found = desk.ask("test_destination", test(&kept["id"]));
     assert_eq!((&found["identity"], &found["backups"]), (&json!("known"), &json!(1)));
     let row = desk.ask("show_destination", json!({"id": kept["id"]}));
-    assert_eq!((&row["copies"], &row["verified_copies"], &row["state"]), (&json!(1), &json!(1), &json!("answers")));
+    assert_eq!(
+        (&row["copies"], &row["verified_copies"], &row["state"]),
+        (&json!(1), &json!(1), &json!("answers"))
+    );
     assert_eq!((&row["draft"], &row["plans"][0]["name"]), (&draft, &json!("p")));
     assert!(row["destination"]["identity"].is_string());
-    assert_eq!(desk.refused("remove_destination", json!({"id": kept["id"]})).code.as_str(), "REFUSED");
+    assert_eq!(
+        desk.refused("remove_destination", json!({"id": kept["id"]})).code.as_str(),
+        "REFUSED"
+    );
     let renamed = json!({"name": "attic", "adapter": "local", "values": {"path": folder}});
-    let edited = desk.ask("edit_destination", json!({"id": kept["id"], "draft": renamed, "secret": {"change": "keep"}}));
-    assert_eq!((&edited["name"], &edited["identity"]), (&json!("attic"), &row["destination"]["identity"]));
-    assert_eq!(desk.ask("show_backup", json!({"id": begun["id"]}))["backup"]["copies"][0]["destination"], "attic");
+    let edited = desk.ask(
+        "edit_destination",
+        json!({"id": kept["id"], "draft": renamed, "secret": {"change": "keep"}}),
+    );
+    assert_eq!(
+        (&edited["name"], &edited["identity"]),
+        (&json!("attic"), &row["destination"]["identity"])
+    );
+    assert_eq!(
+        desk.ask("show_backup", json!({"id": begun["id"]}))["backup"]["copies"][0]["destination"],
+        "attic"
+    );
 
     // Seen from another home it is somebody else's, and can be read from.
     let elsewhere = crate::desk::home();
@@ -106,7 +130,11 @@ fn plans_are_checked_field_by_field() {
         ("source_id", json!(""), "field_required"),
         ("source_id", json!("../etc"), "field_required"),
         ("destination_ids", json!([]), "field_required"),
-        ("destination_ids", json!([folder["id"], folder["id"]]), "plan_destination_twice"),
+        (
+            "destination_ids",
+            json!([folder["id"], folder["id"]]),
+            "plan_destination_twice",
+        ),
         ("kind", json!("incremental"), "not_yet"),
         ("cron", json!("0 3 * * *"), "not_yet"),
         ("at", json!("02:30"), "not_yet"),
@@ -119,7 +147,10 @@ fn plans_are_checked_field_by_field() {
         assert_eq!(desk.refused("add_plan", json!({"draft": draft})).text, text, "{field}");
     }
     let preview = desk.ask("preview_plan", json!({"id": null, "draft": good}));
-    assert_eq!((&preview["copies"], &preview["places"], &preview["next"]), (&json!(1), &json!(1), &json!([])));
+    assert_eq!(
+        (&preview["copies"], &preview["places"], &preview["next"]),
+        (&json!(1), &json!(1), &json!([]))
+    );
     let plan = desk.ask("add_plan", json!({"draft": good}));
     assert_eq!(errors(&Value::Null, &good)["name"]["text"], "name_taken");
     assert_eq!(errors(&plan["id"], &good), json!({}));
@@ -127,11 +158,20 @@ fn plans_are_checked_field_by_field() {
     changed["every"] = Value::Null;
     changed["retention"]["keep_daily"] = Value::Null;
     let edited = desk.ask("edit_plan", json!({"id": plan["id"], "draft": changed}));
-    assert_eq!((&edited["every"], &edited["retention"]["keep_daily"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&edited["every"], &edited["retention"]["keep_daily"]),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(edited["created_at"], plan["created_at"]);
     assert_eq!(desk.ask("list_plans", json!({}))[0]["draft"], changed);
-    assert_eq!(desk.refused("pause_plan", json!({"id": plan["id"], "paused": true})).text, "not_yet");
-    assert_eq!(desk.refused("remove_source", json!({"id": source["id"]})).code.as_str(), "REFUSED");
+    assert_eq!(
+        desk.refused("pause_plan", json!({"id": plan["id"], "paused": true})).text,
+        "not_yet"
+    );
+    assert_eq!(
+        desk.refused("remove_source", json!({"id": source["id"]})).code.as_str(),
+        "REFUSED"
+    );
     desk.ask("remove_plan", json!({"id": plan["id"]}));
     assert_eq!(desk.ask("list_plans", json!({})), json!([]));
 }
@@ -142,16 +182,29 @@ fn settings_tools_and_dialogs() {
     let desk = Desk::on(home.path());
     let settings = desk.ask("list_settings", json!({}));
     let row = |key: &str| settings.as_array().unwrap().iter().find(|row| row["key"] == key).unwrap();
-    assert_eq!(row("theme")["kind"], json!({"type": "choice", "choices": ["system", "light", "dark"]}));
+    assert_eq!(
+        row("theme")["kind"],
+        json!({"type": "choice", "choices": ["system", "light", "dark"]})
+    );
     assert_eq!(row("notify_failures")["kind"], json!({"type": "switch"}));
-    assert_eq!(row("max_parallel_runs")["kind"], json!({"type": "number", "min": 1, "max": 64}));
+    assert_eq!(
+        row("max_parallel_runs")["kind"],
+        json!({"type": "number", "min": 1, "max": 64})
+    );
     assert_eq!(row("tool_paths")["kind"], json!({"type": "folders"}));
     assert!(desk.window.is_on("close_to_tray"));
     let set = desk.ask("set_setting", json!({"key": "close_to_tray", "value": "off"}));
     assert_eq!((&set["value"], &set["overridden"]), (&json!("off"), &json!(false)));
     assert!(!desk.window.is_on("close_to_tray"));
-    assert_eq!(desk.refused("set_setting", json!({"key": "close_to_tray", "value": "maybe"})).text, "setting_value");
-    assert_eq!(desk.refused("set_setting", json!({"key": "colour", "value": "x"})).text, "setting_unknown");
+    assert_eq!(
+        desk.refused("set_setting", json!({"key": "close_to_tray", "value": "maybe"}))
+            .text,
+        "setting_value"
+    );
+    assert_eq!(
+        desk.refused("set_setting", json!({"key": "colour", "value": "x"})).text,
+        "setting_unknown"
+    );
     let tools = desk.ask("rescan_tools", json!({}));
     assert!(tools.as_array().unwrap().iter().all(|tool| tool["adapter"] == "postgres"));
 

@@ -40,7 +40,9 @@ fn nonsense() -> Vec<Value> {
 fn every_command_refuses_nonsense_with_a_typed_error() {
     let home = home();
     let desk = Desk::on(home.path());
-    desk.until("the start is over", || desk.ask("about", json!({}))["secrets"]["state"] != "unknown");
+    desk.until("the start is over", || {
+        desk.ask("about", json!({}))["secrets"]["state"] != "unknown"
+    });
     let before = desk.ask("list_journal", json!({"query": {"page": 1, "per_page": 1}}))["total"].clone();
     for command in COMMANDS {
         for arguments in nonsense() {
@@ -76,7 +78,11 @@ fn what_is_well_formed_and_absurd_is_refused_too() {
         "show_restore",
         "export_key",
     ] {
-        assert_eq!(desk.refused(command, json!({"id": nobody})).code.as_str(), "NOT_FOUND", "{command}");
+        assert_eq!(
+            desk.refused(command, json!({"id": nobody})).code.as_str(),
+            "NOT_FOUND",
+            "{command}"
+        );
     }
     // Too late to cancel is no fault.
     assert_eq!(desk.ask("cancel_run", json!({"id": nobody})), Value::Null);
@@ -87,8 +93,14 @@ fn what_is_well_formed_and_absurd_is_refused_too() {
         (json!({"draft": draft(&huge, "sqlite", "/a"), "secret": keep}), "name_long"),
         (json!({"draft": draft("a\u{0}b", "sqlite", "/a"), "secret": keep}), "name_nul"),
         (json!({"draft": draft("a", "sqlite", &huge), "secret": keep}), "field_long"),
-        (json!({"draft": draft("a", "sqlite", "/a\u{0}b"), "secret": keep}), "field_nul"),
-        (json!({"draft": draft("a", "sqlite", "a/../../etc/passwd"), "secret": keep}), "field_path_relative"),
+        (
+            json!({"draft": draft("a", "sqlite", "/a\u{0}b"), "secret": keep}),
+            "field_nul",
+        ),
+        (
+            json!({"draft": draft("a", "sqlite", "a/../../etc/passwd"), "secret": keep}),
+            "field_path_relative",
+        ),
         (json!({"draft": draft("a", "oracle", "/a"), "secret": keep}), "scheme_unknown"),
         (json!({"draft": draft("a", &huge, "/a"), "secret": keep}), "field_long"),
     ] {
@@ -104,7 +116,10 @@ fn what_is_well_formed_and_absurd_is_refused_too() {
     ] {
         assert_eq!(desk.refused("list_backups", query(more)).text, text);
     }
-    assert_eq!(desk.ask("list_backups", query(json!({"page": u64::MAX})))["backups"], json!([]));
+    assert_eq!(
+        desk.ask("list_backups", query(json!({"page": u64::MAX})))["backups"],
+        json!([])
+    );
     for text in ["%", "_", "' OR 1=1 --", "\\", "[", "*", "\u{202e}", "a\u{0}b"] {
         assert_eq!(desk.ask("list_backups", query(json!({"text": text})))["total"], 0, "{text:?}");
         desk.ask("list_journal", json!({"query": {"text": text, "page": 1, "per_page": 10}}));
@@ -112,16 +127,37 @@ fn what_is_well_formed_and_absurd_is_refused_too() {
     let ids: Vec<String> = (0..1_001).map(|n| format!("01990000-0000-7000-8000-{n:012}")).collect();
     assert_eq!(desk.refused("preview_delete", json!({"ids": ids})).text, "delete_count");
     assert_eq!(desk.refused("preview_delete", json!({"ids": []})).text, "delete_count");
-    assert_eq!(desk.refused("run_backup", json!({"plan_id": null, "source_id": null})).text, "backup_of_what");
-    assert_eq!(desk.refused("run_backup", json!({"plan_id": nobody, "source_id": nobody})).text, "backup_of_what");
-    assert_eq!(desk.refused("restore_targets", json!({"backup_id": null, "file": null})).text, "restore_what");
-    assert_eq!(desk.refused("restore_targets", json!({"backup_id": null, "file": "a.db"})).text, "file_path");
+    assert_eq!(
+        desk.refused("run_backup", json!({"plan_id": null, "source_id": null})).text,
+        "backup_of_what"
+    );
+    assert_eq!(
+        desk.refused("run_backup", json!({"plan_id": nobody, "source_id": nobody}))
+            .text,
+        "backup_of_what"
+    );
+    assert_eq!(
+        desk.refused("restore_targets", json!({"backup_id": null, "file": null})).text,
+        "restore_what"
+    );
+    assert_eq!(
+        desk.refused("restore_targets", json!({"backup_id": null, "file": "a.db"}))
+            .text,
+        "file_path"
+    );
     assert_eq!(desk.refused("choose_new_file", json!({"suggestion": huge})).text, "file_path");
-    assert_eq!(desk.refused("import_key", json!({"name": "k", "path": "etc/passwd", "passphrase": null})).text, "file_path");
+    assert_eq!(
+        desk.refused("import_key", json!({"name": "k", "path": "etc/passwd", "passphrase": null}))
+            .text,
+        "file_path"
+    );
     let import = json!({"name": "k", "path": home.path(), "passphrase": null});
     assert_eq!(desk.refused("import_key", import).text, "file_unreadable");
     let create = |kind: &str, passphrase: Value| json!({"name": "k", "kind": kind, "passphrase": passphrase});
-    assert_eq!(desk.refused("create_key", create("passphrase", Value::Null)).text, "passphrase_empty");
+    assert_eq!(
+        desk.refused("create_key", create("passphrase", Value::Null)).text,
+        "passphrase_empty"
+    );
     assert_eq!(desk.refused("create_key", create("recipient", json!("x"))).text, "key_mixed");
     assert_eq!(desk.ask("list_keys", json!({})), json!([]));
 }

@@ -16,7 +16,11 @@ fn keys_are_made_handed_out_and_taken_back() {
         .env("COFFRE_TEST_HOME", home.path().join("home"))
         .output()
         .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
@@ -33,8 +37,15 @@ fn told_in_a_process_of_its_own() {
 
     let key = desk.ask("create_key", json!({"name": "k", "kind": "recipient", "passphrase": null}));
     assert!(key["recipient"].as_str().unwrap().starts_with("age1"));
-    assert_eq!(desk.refused("create_key", json!({"name": "k", "kind": "recipient", "passphrase": null})).text, "name_taken");
-    let weak = desk.ask("create_key", json!({"name": "weak", "kind": "passphrase", "passphrase": "hunter2"}));
+    assert_eq!(
+        desk.refused("create_key", json!({"name": "k", "kind": "recipient", "passphrase": null}))
+            .text,
+        "name_taken"
+    );
+    let weak = desk.ask(
+        "create_key",
+        json!({"name": "weak", "kind": "passphrase", "passphrase": "hunter2"}),
+    );
     assert_eq!(weak["remarks"][0]["text"], "passphrase_short");
     assert!(!weak.to_string().contains("hunter2"));
 
@@ -65,5 +76,8 @@ fn told_in_a_process_of_its_own() {
     let target = json!({"kind": "new_file", "value": home.join("new.db"), "secret": null});
     let request = json!({"request": {"backup_id": backup["id"], "file": null, "target": target}});
     let shown = desk.ask("plan_restore", request);
-    assert_eq!((&shown["checks"][1]["name"], &shown["checks"][1]["ok"]), (&json!("key"), &json!(true)));
+    assert_eq!(
+        (&shown["checks"][1]["name"], &shown["checks"][1]["ok"]),
+        (&json!("key"), &json!(true))
+    );
 }

@@ -36,7 +36,7 @@ fn fill(home: &std::path::Path) {
          INSERT INTO journal (at, author, actor, action, subject_kind, subject_id, subject, result)
             SELECT b.ended_at, 'schedule', NULL, 'backup.run', 'backup', b.id, b.code, 'ok' FROM backups b;
          INSERT INTO journal (at, author, actor, action, subject_kind, subject_id, subject, result)
-            SELECT strftime('%Y-%m-%dT%H:%M:%S.000Z', b.ended_at, '+30 days'), 'schedule', NULL, 'backup.delete', 'backup', b.id, b.code, 'ok'
+            SELECT min(strftime('%Y-%m-%dT%H:%M:%S.000Z', b.ended_at, '+30 days'), strftime('%Y-%m-%dT%H:%M:%S.000Z', 'now')), 'schedule', NULL, 'backup.delete', 'backup', b.id, b.code, 'ok'
             FROM backups b WHERE b.state = 'deleted';
          COMMIT;",
     )
@@ -49,7 +49,10 @@ fn a_hundred_thousand_backups() {
     let desk = Desk::on(home.path());
     let path = home.path().join("shop.db");
     make_database(&path, 3);
-    let folders = [desk.add_folder("a", &home.path().join("a")), desk.add_folder("b", &home.path().join("b"))];
+    let folders = [
+        desk.add_folder("a", &home.path().join("a")),
+        desk.add_folder("b", &home.path().join("b")),
+    ];
     let mut shop = Value::Null;
     for name in ["second", "shop"] {
         shop = desk.add_sqlite(name, &home.path().join(format!("{name}.db")));
@@ -66,7 +69,10 @@ fn a_hundred_thousand_backups() {
     let list = |what: &str, more: Value| timed(what, "list_backups", query(more));
     list("warming up", json!({}));
     let page = list("first page", json!({}));
-    assert_eq!((&page["total"], &page["stats"]["verified"], &page["stats"]["failed"]), (&json!(80_000), &json!(60_000), &json!(20_000)));
+    assert_eq!(
+        (&page["total"], &page["stats"]["verified"], &page["stats"]["failed"]),
+        (&json!(80_000), &json!(60_000), &json!(20_000))
+    );
     assert_eq!(page["stats"]["stored_bytes"], json!(60_000_u64 * 2 * 40_000_000));
     assert_eq!(page["backups"].as_array().unwrap().len(), 50);
     let last = list("last page", json!({"page": 1600}));
@@ -82,24 +88,44 @@ fn a_hundred_thousand_backups() {
             let sorted = list(&format!("by {sort}"), json!({"sort": sort, "descending": descending}));
             assert_eq!(sorted["total"], 80_000);
             let key = if sort == "type" { "type" } else { sort };
-            let keys: Vec<&Value> = sorted["backups"].as_array().unwrap().iter().map(|backup| &backup[key]).collect();
+            let keys: Vec<&Value> = sorted["backups"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|backup| &backup[key])
+                .collect();
             let ordered = keys.windows(2).all(|pair| match (pair[0].as_u64(), pair[1].as_u64()) {
-                (Some(a), Some(b)) => if descending { a >= b } else { a <= b },
+                (Some(a), Some(b)) => {
+                    if descending {
+                        a >= b
+                    } else {
+                        a <= b
+                    }
+                }
                 _ => pair[0].as_str() == pair[1].as_str() || (pair[0].as_str() < pair[1].as_str()) != descending,
             });
             assert!(ordered, "{sort} {descending}: {keys:?}");
         }
     }
     assert_eq!(list("text: one", json!({"text": "été À paris"}))["total"], 1);
-    assert_eq!(list("text: a place in an error", json!({"text": "/MNT/nas"}))["total"], 20_000);
+    assert_eq!(
+        list("text: a place in an error", json!({"text": "/MNT/nas"}))["total"],
+        20_000
+    );
     assert_eq!(list("text: everything", json!({"text": "bkp-"}))["total"], 80_000);
     assert_eq!(list("text: nothing", json!({"text": "zzz"}))["total"], 0);
     let overview = timed("overview", "overview", json!({}));
     assert_eq!(overview["figures"]["kept"], 60_000);
     let calendar = overview["calendar"].as_array().unwrap();
     assert!(calendar.len() >= 365, "{}", calendar.len());
-    let counted: u64 = calendar.iter().map(|day| day["verified"].as_u64().unwrap() + day["failed"].as_u64().unwrap()).sum();
-    assert!((42_000..=42_300).contains(&counted), "144 runs a day, of which a fifth was deleted: {counted}");
+    let counted: u64 = calendar
+        .iter()
+        .map(|day| day["verified"].as_u64().unwrap() + day["failed"].as_u64().unwrap())
+        .sum();
+    assert!(
+        (42_000..=42_300).contains(&counted),
+        "144 runs a day, of which a fifth was deleted: {counted}"
+    );
     let sizes = overview["sizes"].as_array().unwrap();
     assert_eq!(sizes.last().unwrap()["stored_bytes"], json!(60_000_u64 * 2 * 40_000_000));
     let bytes: Vec<u64> = sizes.iter().map(|point| point["stored_bytes"].as_u64().unwrap()).collect();
@@ -114,5 +140,9 @@ fn a_hundred_thousand_backups() {
     timed("one backup", "show_backup", json!({"id": page["backups"][0]["id"]}));
     let journal = timed("journal", "list_journal", json!({"query": {"page": 1, "per_page": 50}}));
     assert!(journal["total"].as_u64().unwrap() >= 120_000);
-    timed("journal, text", "list_journal", json!({"query": {"text": "BKP-00000000077777", "page": 1, "per_page": 50}}));
+    timed(
+        "journal, text",
+        "list_journal",
+        json!({"query": {"text": "BKP-00000000077777", "page": 1, "per_page": 50}}),
+    );
 }

@@ -28,12 +28,24 @@ fn a_backup_goes_into_a_new_file_and_nowhere_else() {
     let targets = desk.ask("restore_targets", json!({"backup_id": backup["id"], "file": null}));
     assert_eq!(targets[0]["kind"], "new_file");
     let suggestion = targets[0]["suggestion"].as_str().unwrap();
-    assert!(suggestion.starts_with(home.path().join("my-shop-restored-").to_str().unwrap()), "{suggestion}");
-    assert_eq!((&targets[1]["kind"], &targets[1]["refusal"]["text"]), (&json!("replace"), &json!("replace_later")));
+    assert!(
+        suggestion.starts_with(home.path().join("my-shop-restored-").to_str().unwrap()),
+        "{suggestion}"
+    );
+    assert_eq!(
+        (&targets[1]["kind"], &targets[1]["refusal"]["text"]),
+        (&json!("replace"), &json!("replace_later"))
+    );
 
     let plan = desk.ask("plan_restore", request(&backup, "new_file", suggestion));
-    assert_eq!((&plan["allowed"], &plan["name"], &plan["rows"]), (&json!(true), &json!("My Shop"), &json!(50)));
-    assert_eq!(plan["counts"], json!([{"table": "things", "before": null, "after": null, "backup": 50}]));
+    assert_eq!(
+        (&plan["allowed"], &plan["name"], &plan["rows"]),
+        (&json!(true), &json!("My Shop"), &json!(50))
+    );
+    assert_eq!(
+        plan["counts"],
+        json!([{"table": "things", "before": null, "after": null, "backup": 50}])
+    );
     assert_eq!(check(&plan, "read_to_end")["facts"]["destination"], "local");
     assert_eq!(check(&plan, "target_empty")["ok"], true);
     assert!(check(&plan, "space")["facts"]["free"].as_u64().unwrap() > 0);
@@ -43,8 +55,16 @@ fn a_backup_goes_into_a_new_file_and_nowhere_else() {
 
     let start = |confirmation: &Value, name: &str| json!({"confirmation": confirmation, "name": name});
     let word = &plan["confirmation"];
-    assert_eq!(desk.refused("start_restore", start(word, "my shop")).text, "confirmation_name");
-    assert_eq!(desk.refused("start_restore", start(&json!("no"), "My Shop")).code.exit_status(), 4);
+    assert_eq!(
+        desk.refused("start_restore", start(word, "my shop")).text,
+        "confirmation_name"
+    );
+    assert_eq!(
+        desk.refused("start_restore", start(&json!("no"), "My Shop"))
+            .code
+            .exit_status(),
+        4
+    );
     let restore = desk.ask("start_restore", start(word, "My Shop"));
     desk.until("the restore ends", || {
         desk.ask("show_restore", json!({"id": restore["id"]}))["state"] != "running"
@@ -52,8 +72,15 @@ fn a_backup_goes_into_a_new_file_and_nowhere_else() {
     desk.until_idle();
     let restore = desk.ask("show_restore", json!({"id": restore["id"]}));
     assert_eq!(restore["state"], "done", "{restore}");
-    assert_eq!(restore["counts"][0], json!({"table": "things", "before": null, "after": 50, "backup": 50}));
-    assert_eq!(desk.refused("start_restore", start(word, "My Shop")).text, "confirmation_old", "once only");
+    assert_eq!(
+        restore["counts"][0],
+        json!({"table": "things", "before": null, "after": 50, "backup": 50})
+    );
+    assert_eq!(
+        desk.refused("start_restore", start(word, "My Shop")).text,
+        "confirmation_old",
+        "once only"
+    );
     let proofs = desk.ask("show_backup", json!({"id": backup["id"]}))["proofs"].clone();
     assert_eq!((&proofs["restored"], &proofs["rows_equal"]), (&json!(true), &json!(true)));
     assert!(desk.ask("list_sources", json!({}))[0]["protection"]["restore_ms"].is_u64());
@@ -63,11 +90,20 @@ fn a_backup_goes_into_a_new_file_and_nowhere_else() {
     let plan = desk.ask("plan_restore", request(&backup, "new_file", suggestion));
     assert_eq!((&plan["allowed"], &plan["confirmation"]), (&json!(false), &json!("")));
     assert_eq!(check(&plan, "target_empty")["error"]["text"], "sqlite_target_exists");
-    assert_eq!(desk.refused("start_restore", start(&json!(""), "My Shop")).text, "confirmation_old");
+    assert_eq!(
+        desk.refused("start_restore", start(&json!(""), "My Shop")).text,
+        "confirmation_old"
+    );
     let plan = desk.ask("plan_restore", request(&backup, "address", "postgres://joe@127.0.0.1:1/x"));
     assert_eq!(check(&plan, "format")["error"]["text"], "target_other_database");
-    assert_eq!(desk.refused("plan_restore", request(&backup, "replace", "")).text, "replace_later");
-    assert_eq!(desk.refused("plan_restore", request(&backup, "new_file", "shop.db")).text, "field_path_relative");
+    assert_eq!(
+        desk.refused("plan_restore", request(&backup, "replace", "")).text,
+        "replace_later"
+    );
+    assert_eq!(
+        desk.refused("plan_restore", request(&backup, "new_file", "shop.db")).text,
+        "field_path_relative"
+    );
 }
 
 #[test]
@@ -101,8 +137,14 @@ fn a_file_from_elsewhere_is_recognised() {
     assert_eq!(targets.as_array().unwrap().len(), 1);
     let into = home.path().join("again.db");
     let target = json!({"kind": "new_file", "value": into, "secret": null});
-    let plan = desk.ask("plan_restore", json!({"request": {"backup_id": null, "file": file, "target": target}}));
-    assert_eq!((&plan["format"], &plan["name"], &plan["allowed"]), (&json!("sqlite"), &json!("found.sqlite3"), &json!(true)));
+    let plan = desk.ask(
+        "plan_restore",
+        json!({"request": {"backup_id": null, "file": file, "target": target}}),
+    );
+    assert_eq!(
+        (&plan["format"], &plan["name"], &plan["allowed"]),
+        (&json!("sqlite"), &json!("found.sqlite3"), &json!(true))
+    );
     let restore = desk.ask(
         "start_restore",
         json!({"confirmation": plan["confirmation"], "name": "found.sqlite3"}),
@@ -110,7 +152,12 @@ fn a_file_from_elsewhere_is_recognised() {
     desk.until_idle();
     assert_eq!(desk.ask("show_restore", json!({"id": restore["id"]}))["state"], "done");
     assert!(into.exists());
-    let text = home.path().join("letter.txt");
-    std::fs::write(&text, "Dear database,").unwrap();
-    assert_eq!(desk.refused("restore_targets", json!({"backup_id": null, "file": text})).code.as_str(), "USAGE");
+    let picture = home.path().join("picture.png");
+    std::fs::write(&picture, b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR").unwrap();
+    assert_eq!(
+        desk.refused("restore_targets", json!({"backup_id": null, "file": picture}))
+            .code
+            .as_str(),
+        "USAGE"
+    );
 }

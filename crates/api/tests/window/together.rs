@@ -9,7 +9,9 @@ fn each_sees_what_the_other_changes() {
     let home = home();
     let (one, two) = (Desk::on(home.path()), Desk::on(home.path()));
     one.until("both have started", || {
-        [&one, &two].iter().all(|desk| desk.ask("about", json!({}))["secrets"]["state"] != "unknown")
+        [&one, &two]
+            .iter()
+            .all(|desk| desk.ask("about", json!({}))["secrets"]["state"] != "unknown")
     });
     let path = home.path().join("shop.db");
     make_database(&path, 3);
@@ -26,7 +28,10 @@ fn each_sees_what_the_other_changes() {
     // The setting of one is the setting of both.
     one.ask("set_setting", json!({"key": "language", "value": "fr"}));
     let refused = two.refused("remove_plan", json!({"id": backup["id"]}));
-    assert_eq!(refused.message, one.refused("remove_plan", json!({"id": backup["id"]})).message);
+    assert_eq!(
+        refused.message,
+        one.refused("remove_plan", json!({"id": backup["id"]})).message
+    );
 }
 
 #[test]
@@ -43,14 +48,25 @@ fn what_runs_in_the_other_is_seen_and_left_alone() {
     let begun = one.ask("run_backup", json!({"plan_id": plan["id"], "source_id": null}));
     let seen = two.ask("running", json!({}));
     assert_eq!((&seen[0]["id"], &seen[0]["elsewhere"]), (&begun["id"], &json!(true)));
-    assert_eq!((&seen[0]["source"], &seen[0]["progress"]["total"]), (&json!("slow"), &Value::Null));
+    assert_eq!(
+        (&seen[0]["source"], &seen[0]["progress"]["total"]),
+        (&json!("slow"), &Value::Null)
+    );
     assert_eq!(two.refused("cancel_run", json!({"id": begun["id"]})).text, "run_elsewhere");
-    assert_eq!(two.refused("run_backup", json!({"plan_id": plan["id"], "source_id": null})).code.as_str(), "BUSY");
+    assert_eq!(
+        two.refused("run_backup", json!({"plan_id": plan["id"], "source_id": null}))
+            .code
+            .as_str(),
+        "BUSY"
+    );
     assert!(two.window.may_quit(), "what runs elsewhere keeps nobody here");
     one.ask("cancel_run", json!({"id": begun["id"]}));
     one.end_of(&begun["id"]);
     assert_eq!(two.ask("running", json!({})), json!([]));
-    assert_eq!(two.ask("show_backup", json!({"id": begun["id"]}))["backup"]["state"], "cancelled");
+    assert_eq!(
+        two.ask("show_backup", json!({"id": begun["id"]}))["backup"]["state"],
+        "cancelled"
+    );
 }
 
 #[test]

@@ -59,7 +59,9 @@ pub(crate) fn back_up(coffre: &Coffre, source: &str) -> Value {
 
 /// A field that is text.
 pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field].as_str().unwrap_or_else(|| panic!("no text {field} in {value:#}"))
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text {field} in {value:#}"))
 }
 
 /// Every backup of the home, newest first.
@@ -77,7 +79,10 @@ pub(crate) fn artifact(coffre: &Coffre, backup: &Value) -> PathBuf {
 
 /// How many files of ours lie below a folder: artifacts, manifests, partials.
 pub(crate) fn files(folder: &Path) -> Vec<String> {
-    let found = run("find", [folder.to_str().expect("a path that is text"), "-type", "f", "-printf", "%P\n"]);
+    let found = run(
+        "find",
+        [folder.to_str().expect("a path that is text"), "-type", "f", "-printf", "%P\n"],
+    );
     let mut names: Vec<String> = found
         .stdout
         .lines()

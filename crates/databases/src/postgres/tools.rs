@@ -238,7 +238,10 @@ impl Found {
             let wrong = |code, text| Error::new(code, text).with("tool", self.name).with("path", path.as_str());
             let (version, error) = match &candidate.judged {
                 Judged::Is(version) => (version.text.clone(), None),
-                Judged::Other(said) => (String::new(), Some(wrong(Code::ToolWrong, "tool_other").with("found", said.as_str()))),
+                Judged::Other(said) => (
+                    String::new(),
+                    Some(wrong(Code::ToolWrong, "tool_other").with("found", said.as_str())),
+                ),
                 Judged::Broken(cause) => (
                     String::new(),
                     Some(wrong(Code::ToolMissing, "tool_broken").with("cause", cause.as_str())),
