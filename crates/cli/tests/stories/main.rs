@@ -3,8 +3,10 @@
 
 mod postgres_main_job;
 mod shop;
+mod sqlite_catalogue;
 mod sqlite_concurrency;
 mod sqlite_crash;
+mod sqlite_damage;
 mod sqlite_disk;
 mod sqlite_main_job;
 
