@@ -1,5 +1,6 @@
 //! Class "catalogue": damaged, cut, gone, from the future. It is a cache: what lies at the destinations brings everything back.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use coffre_testkit::coffre::Coffre;
@@ -84,6 +85,7 @@ fn damaged_at_random_and_rebuilt() {
     for (what, bytes) in damages {
         remove_catalogue(&coffre.home());
         std::fs::write(&path, &bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let outcome = coffre.run(["--json", "list"]);
         match outcome.status {
             Some(0) => {}
@@ -115,7 +117,10 @@ fn gone_and_rebuilt() {
     let (coffre, db) = protected();
     let codes: Vec<String> = (0..3).map(|_| text(&back_up(&coffre, "shop"), "code").to_owned()).collect();
     remove_catalogue(&coffre.home());
-    assert_eq!(backups(&coffre).len(), 0);
+    // Not taken for a new home: that would look as if nothing had ever been protected.
+    for command in [vec!["list"], vec!["backup", "--source", "shop"], vec!["verify", "--all"]] {
+        coffre.fails(command, "CATALOGUE_CORRUPT", 1);
+    }
     comes_back(&coffre, &db, &codes, "gone");
     // A second time nothing changes: known is known.
     let again = coffre.json(["catalogue", "rebuild", "--from", &own_address(&coffre)]);

@@ -1,6 +1,7 @@
 //! Class "corrupt archive": every format, damaged at many places, swapped, cut, blown up. Found by `verify` (3), and by `restore` before
 //! there is a target.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use coffre_testkit::coffre::{Coffre, write_private};
@@ -123,7 +124,11 @@ fn artifacts_and_manifests_are_swapped_edited_and_lost() {
     for (from, to) in [
         (text(&one, "sha256"), "0".repeat(64)),
         (text(&one, "id"), text(&two, "id").to_owned()),
+        ("\"rows\": 900", "\"rows\": 901".to_owned()),
+        ("\"raw_bytes\": ", "\"raw_bytes\": 1".to_owned()),
+        ("zstd -d", "rm -rf / ; zstd -d".to_owned()),
     ] {
+        assert!(manifest.contains(from), "{manifest}");
         std::fs::write(manifest_of(&path), manifest.replace(from, &to)).unwrap();
         is_refused(&coffre, code, &format!("{from} → {to}"));
     }
@@ -150,6 +155,9 @@ fn artifacts_and_manifests_are_swapped_edited_and_lost() {
     assert_eq!((all.json()["verified"].as_u64(), all.json()["failed"].as_u64()), (Some(1), Some(1)), "{all}");
     std::fs::write(&path, &bytes).unwrap();
     coffre.ok(["verify", "--all"]);
+    for file in [path.clone(), manifest_of(&path)] {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
     Invariants::of(&coffre).assert();
 }
 
@@ -173,14 +181,17 @@ fn a_healthy_second_copy_serves() {
     for (state, damage) in &damages {
         for folder in [&left, &right] {
             damage(&folder.join(key));
-            let back = coffre.work("back.db");
-            coffre.ok(["restore", code, "--into", &address(&back)]);
-            assert_eq!(content(&back), content(&db));
-            std::fs::remove_file(&back).unwrap();
             let file = coffre.work("file.zst");
             coffre.ok(["download", code, "--to", file.to_str().unwrap()]);
             assert_eq!(std::fs::read(&file).unwrap(), whole);
             std::fs::remove_file(&file).unwrap();
+            std::fs::write(folder.join(key), &whole).unwrap();
+            coffre.ok(["verify", code]);
+            damage(&folder.join(key));
+            let back = coffre.work("back.db");
+            coffre.ok(["restore", code, "--into", &address(&back)]);
+            assert_eq!(content(&back), content(&db));
+            std::fs::remove_file(&back).unwrap();
             let checked = coffre.run(["--json", "verify", code]);
             assert_eq!(checked.status, Some(3), "{checked}");
             let states: Vec<String> = coffre.json(["show", code])["backup"]["copies"]
