@@ -1,6 +1,7 @@
 //! Stories: what a person does with `coffre`, and what they see. Everything runs the real program against real databases, files and
 //! tools.
 
+mod contract;
 mod postgres_main_job;
 mod shop;
 mod sqlite_catalogue;
