@@ -126,6 +126,11 @@ pub trait DatabaseKind: Send + Sync {
     /// The stock command lines that load a plain file of this format into a new place. `<file>` stands for the plain file, `<target>` for
     /// a plain name of the new database. One command a line, no shell tricks.
     fn stock_load(&self, format: DumpFormat) -> Vec<String>;
+    /// Takes back what a restore into `target` that was killed left outside of the database (an unfinished file beside it). Must not
+    /// connect, and must leave alone what a living restore is writing. Called for each restore whose process is gone; idempotent.
+    fn sweep_target(&self, _target: &Source) -> Result<()> {
+        Ok(())
+    }
     /// Makes the database ready for use. Must not connect yet, must not write.
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>>;
 }

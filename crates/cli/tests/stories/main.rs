@@ -1,10 +1,13 @@
 //! Stories: what a person does with `coffre`, and what they see. Everything runs the real program against real databases, files and
 //! tools.
 
+mod contract;
 mod postgres_main_job;
 mod shop;
+mod sqlite_catalogue;
 mod sqlite_concurrency;
 mod sqlite_crash;
+mod sqlite_damage;
 mod sqlite_disk;
 mod sqlite_main_job;
 
