@@ -80,7 +80,11 @@ export class Works {
     work.running = {
       ...work.running,
       progress: {
-        id: work.running.id, step: step.step, done: Math.round((step.bytes * work.tick) / step.ticks), total: step.bytes || null, estimated: step.estimated ?? false,
+        id: work.running.id,
+        step: step.step,
+        done: Math.round((step.bytes * work.tick) / step.ticks),
+        total: step.bytes || null,
+        estimated: step.estimated ?? false,
       },
     }
   }
