@@ -2,6 +2,7 @@
 //! tools.
 
 mod contract;
+mod names;
 mod postgres_main_job;
 mod shop;
 mod sqlite_catalogue;
