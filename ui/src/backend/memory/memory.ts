@@ -833,7 +833,7 @@ export class MemoryBackend {
     },
     startRestore: async ({ confirmation, name }) => {
       const plan = this.#plans.get(confirmation)
-      if (!plan || !plan.allowed || plan.name !== name) throw this.#error('not_found')
+      if (!plan?.allowed || plan.name !== name) throw this.#error('not_found')
       this.#plans.delete(confirmation)
       return this.#startRestore(plan)
     },
