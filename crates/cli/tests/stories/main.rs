@@ -1,6 +1,8 @@
 //! Stories: what a person does with `coffre`, and what they see. Everything runs the real program against real databases, files and
 //! tools.
 
+#![allow(clippy::unwrap_used, reason = "a story has nobody to hand an error to")]
+
 mod contract;
 mod names;
 mod postgres_main_job;

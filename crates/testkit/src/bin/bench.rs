@@ -44,6 +44,9 @@ struct Bench {
     coffre: PathBuf,
 }
 
+/// A row of the table: what, the goal, and the figure of a run.
+type Row<'a> = (&'a str, &'a str, fn(&Ours) -> f64);
+
 /// What one run of ours took.
 struct Ours {
     seconds: f64,
@@ -159,13 +162,7 @@ impl Bench {
     }
 
     /// Runs both in turns and prints one row per figure of ours.
-    fn pair(
-        &self,
-        name: &str,
-        ours: &mut dyn FnMut() -> Ours,
-        stock: &mut dyn FnMut() -> f64,
-        rows: &[(&str, &str, fn(&Ours) -> f64)],
-    ) {
+    fn pair(&self, name: &str, ours: &mut dyn FnMut() -> Ours, stock: &mut dyn FnMut() -> f64, rows: &[Row]) {
         let mut figures: Vec<(Ours, f64)> = Vec::new();
         ours();
         stock();

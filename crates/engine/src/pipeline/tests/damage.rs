@@ -17,7 +17,7 @@ fn found(bytes: &[u8], stored: &Stored, compression: Compression, decryption: &D
     // Size or hash of what is stored comes first, whatever a codec says.
     assert!(error.text().starts_with("stored_"), "{compression}: {what}: {error}");
     // A load gets nothing of a small one.
-    if stored.raw_bytes <= 65_536 && bytes.len() % 7 == 0 {
+    if stored.raw_bytes <= 65_536 && bytes.len().is_multiple_of(7) {
         let (plain, outcome) = read(bytes, &expect(stored, compression, decryption), true);
         assert!(outcome.is_err() && plain.is_empty());
     }

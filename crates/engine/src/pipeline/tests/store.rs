@@ -67,6 +67,7 @@ impl Upload for Failing {
 struct Hanging(Arc<(Mutex<bool>, Condvar)>, Arc<AtomicUsize>);
 
 impl Hanging {
+    #[allow(clippy::type_complexity, reason = "three handles of one test, named where they are taken")]
     fn new() -> (Self, Arc<(Mutex<bool>, Condvar)>, Arc<AtomicUsize>) {
         let (gate, dropped) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
         (Hanging(gate.clone(), dropped.clone()), gate, dropped)
