@@ -51,6 +51,7 @@ fn check_error(outcome: &Outcome, status: i32) {
     for field in ["message", "hint"] {
         let words = text(error, field);
         assert!(!words.is_empty() || field == "hint", "{outcome}");
+        assert!(!words.starts_with(code), "an error without words: {outcome}");
         assert!(!words.contains('{') && !words.contains("error."), "words with a hole: {outcome}");
     }
     assert!(error["details"].is_object(), "{outcome}");
