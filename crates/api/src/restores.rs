@@ -47,7 +47,8 @@ impl Coffre {
             (None, From::Backup(backup)) => self.engine.catalogue.known_source(&backup.source_id.to_string())?.address,
             (None, From::File(..)) => return Err(Error::new(Code::Usage, "restore_where")),
         };
-        let source = self.new_source(&address, "restore", target.options)?;
+        let options = self.with_habits_of(&from, &address, target.options)?;
+        let source = self.new_source(&address, "restore", options)?;
         let password = match target.password {
             Some(given) => Some(given),
             None if dry_run => None,
@@ -68,6 +69,22 @@ impl Coffre {
             observer,
             cancel,
         )
+    }
+
+    /// What was not said of the target is taken from the source of the backup: its folder of tools, and its TLS where it is the same server.
+    fn with_habits_of(&self, from: &From, address: &str, mut options: SourceOptions) -> Result<SourceOptions> {
+        let From::Backup(backup) = from else { return Ok(options) };
+        let source = self.engine.catalogue.known_source(&backup.source_id.to_string())?;
+        // A source that is known from manifests alone has no address.
+        let Ok(known) = source.parsed() else { return Ok(options) };
+        let target = coffre_model::address::Address::parse(address)?;
+        if known.scheme == target.scheme {
+            options.tool_path = options.tool_path.or(source.options.tool_path);
+            if (&known.host, known.port) == (&target.host, target.port) {
+                options.tls = options.tls.or(source.options.tls);
+            }
+        }
+        Ok(options)
     }
 
     /// The password of a source with the same user on the same server: most restores go beside their source.

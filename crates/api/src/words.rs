@@ -73,7 +73,8 @@ impl Words {
         self.find(key).unwrap_or(key).to_owned()
     }
 
-    /// A text with its `{name}` places filled from facts. A place without a fact is shown as `–`.
+    /// A text with its `{name}` places filled from facts, and its `{name|one|many}` places with number and noun (`{rows|row|rows}`). A
+    /// place without a fact is shown as `–`.
     pub fn fill(&self, key: &str, facts: &Details) -> String {
         self.fill_text(self.find(key).unwrap_or(key), facts)
     }
@@ -91,9 +92,13 @@ impl Words {
             out.push_str(&rest[..open]);
             let after = &rest[open + 1..];
             match after.find('}') {
-                Some(close) if after[..close].chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-                    let name = &after[..close];
+                Some(close) if after[..close].chars().all(|c| c.is_alphanumeric() || "_|- ".contains(c)) => {
+                    let (name, forms) = after[..close].split_once('|').unwrap_or((&after[..close], ""));
                     out.push_str(&facts.get(name).map_or_else(|| "–".to_owned(), |v| self.value(name, v)));
+                    if let Some((one, many)) = forms.split_once('|') {
+                        out.push(' ');
+                        out.push_str(if self.is_one(facts.get(name)) { one } else { many });
+                    }
                     rest = &after[close + 1..];
                 }
                 _ => {
@@ -104,6 +109,14 @@ impl Words {
         }
         out.push_str(rest);
         out
+    }
+
+    /// Whether a number takes the singular: 1, and in French 0 too.
+    fn is_one(&self, value: Option<&Value>) -> bool {
+        match value.and_then(Value::as_u64) {
+            Some(0) => self.language == Language::Fr,
+            n => n == Some(1),
+        }
     }
 
     /// A fact in words: names that end in `bytes` are sizes, in `rows`, `tables` or `count` are grouped numbers, in `ms` durations.
@@ -178,10 +191,11 @@ impl Words {
         }
     }
 
-    /// A duration: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
+    /// A duration: `27 ms`, `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
     pub fn duration(&self, ms: u64) -> String {
         let seconds = ms / 1000;
         let text = match seconds {
+            0 if ms < 100 => format!("{ms} ms"),
             0..=9 => format!("{:.1} s", ms as f64 / 1000.0),
             10..=59 => format!("{seconds} s"),
             60..=3599 => format!("{} min {:02} s", seconds / 60, seconds % 60),
@@ -248,6 +262,11 @@ mod tests {
         let en = Words::new(Language::En);
         let facts: Details = [("a".to_owned(), json!("{b}")), ("b".to_owned(), json!("x"))].into();
         assert_eq!(en.fill_text("{a} {b} {c} {", &facts), "{b} x – {");
+        let facts: Details = [("rows".to_owned(), json!(1)), ("tables".to_owned(), json!(4000))].into();
+        assert_eq!(
+            en.fill_text("{rows|row|rows}, {tables|table|tables}", &facts),
+            "1 row, 4,000 tables"
+        );
     }
 
     #[test]

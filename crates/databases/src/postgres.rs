@@ -99,7 +99,7 @@ impl DatabaseKind for Postgres {
     fn validate(&self, source: &Source) -> Result<()> {
         let address = source.parsed()?;
         if !self.schemes().contains(&address.scheme.as_str()) {
-            return Err(Error::new(Code::Usage, "source_scheme").with("scheme", address.scheme));
+            return Err(Error::new(Code::Usage, "pg_scheme").with("scheme", address.scheme));
         }
         if address.path.is_empty() {
             return Err(Error::new(Code::Usage, "pg_database_missing"));

@@ -29,7 +29,7 @@ use checker::FileChecker;
 use dump::{PageDump, Patience};
 use errors::about;
 use facts::Depth;
-use reading::{PATH_MAX, Reading};
+use reading::{Manner, PATH_MAX, Reading};
 use target::Target;
 
 /// Whether SQLite is being compiled with the table of pages that dumps are read from. The flag is set by `.cargo/config.toml`, which
@@ -180,6 +180,7 @@ impl DatabaseKind for Sqlite {
         Ok(Box::new(SqliteDatabase {
             path: path_of(source)?,
             access,
+            recovered: None,
             target: None,
         }))
     }
@@ -189,6 +190,8 @@ impl DatabaseKind for Sqlite {
 struct SqliteDatabase {
     path: PathBuf,
     access: Access,
+    /// The private copy that `probe` had to make of what a crash left, for `dump` to read: it need not be made twice.
+    recovered: Option<Reading>,
     /// From `prepare_target` to `settle_target` or `discard_target`.
     target: Option<Target>,
 }
@@ -218,12 +221,20 @@ impl Database for SqliteDatabase {
             tls: None,
             remarks: reading.remarks().to_vec(),
         };
-        reading.close()?;
+        if reading.manner() == Manner::Copy {
+            self.recovered = Some(reading);
+        } else {
+            reading.close()?;
+        }
         Ok(probe)
     }
 
     fn dump(&mut self) -> Result<Box<dyn Dump>> {
-        Ok(Box::new(PageDump::start(&self.path, &self.access, Patience::USUAL)?))
+        let reading = match self.recovered.take() {
+            Some(reading) => reading,
+            None => Reading::open(&self.path, &self.access)?,
+        };
+        Ok(Box::new(PageDump::start(reading, &self.access, Patience::USUAL)?))
     }
 
     fn counts(&mut self) -> Result<Vec<TableCount>> {

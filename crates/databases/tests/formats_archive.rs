@@ -70,6 +70,10 @@ fn seeded(version: Version) -> (&'static Postgres, String) {
 
 /// A small database: every byte of its archive can be tried.
 fn small(version: Version) -> Vec<u8> {
+    small_by(version, dump)
+}
+
+fn small_by(version: Version, dump: fn(&Postgres, &str, &[&str]) -> Vec<u8>) -> Vec<u8> {
     let server = Postgres::shared(version);
     let database = server.create_database();
     server.sql(
@@ -332,8 +336,13 @@ fn labels(bytes: &[u8]) -> Vec<Label> {
 
 #[test]
 fn flipped_bits_in_the_structure_are_found_and_never_cost_memory() {
-    for version in Version::ALL {
-        let mut bytes = small(version);
+    for (version, dump) in [
+        (Version::V15, dump as fn(&Postgres, &str, &[&str]) -> Vec<u8>),
+        (Version::V16, dump),
+        (Version::V18, dump),
+        (Version::V18, dump_to_file),
+    ] {
+        let mut bytes = small_by(version, dump);
         let labels = labels(&bytes);
         let whole = read(&bytes).unwrap();
         LARGEST.store(0, Ordering::Relaxed);
@@ -426,16 +435,81 @@ fn names_are_quoted_as_the_server_quotes_them() {
     let own = [
         "a", "_", "A", "1", "a1", "a$b", "é", "", " ", "a b", "a\"b", "a.b", "\"", "\\", "'", "aé",
     ];
+    let values: Vec<String> = own.iter().map(|name| format!("('{}')", name.replace('\'', "''"))).collect();
+    let query = format!(
+        "SELECT name || chr(9) || quote_ident(name) FROM (VALUES {} UNION SELECT word FROM pg_get_keywords()) v (name)",
+        values.join(", ")
+    );
     for version in Version::ALL {
-        let server = Postgres::shared(version);
-        let words = server.sql("postgres", "SELECT word FROM pg_get_keywords() ORDER BY 1");
-        for word in words.lines().chain(own) {
-            let theirs = server.sql("postgres", &format!("SELECT quote_ident('{}')", word.replace('\'', "''")));
+        let pairs = Postgres::shared(version).sql("postgres", &query);
+        assert!(pairs.lines().count() > 400);
+        for (name, theirs) in pairs.lines().map(|line| line.split_once('\t').unwrap()) {
+            let ours = quote_ident(name);
             // An older server knows fewer key words.
             assert!(
-                quote_ident(word) == theirs || (version != Version::V18 && quote_ident(word) == format!("\"{theirs}\"")),
-                "{word}"
+                ours == theirs || (version != Version::V18 && ours == format!("\"{theirs}\"")),
+                "{name}: {theirs}"
             );
+        }
+    }
+}
+
+/// An archive of 1.14 as older versions of `pg_dump` wrote it: without the access method of each entry.
+fn older(bytes: &[u8], minor: u8) -> Vec<u8> {
+    let labels = labels(bytes);
+    let mut result = bytes[..11].to_vec();
+    result[6] = minor;
+    let mut at = 11;
+    let mut texts = 0;
+    let mut entries = false;
+    // After the header's numbers and three texts, each entry has ten texts before its owner; the tenth is the access method.
+    while at < bytes.len() {
+        let length = match labels[at] {
+            Label::Length => {
+                let count = i32::from_le_bytes([bytes[at + 1], bytes[at + 2], bytes[at + 3], bytes[at + 4]]);
+                5 + if bytes[at] == 1 { 0 } else { count as usize }
+            }
+            Label::Position => 9,
+            _ => 1,
+        };
+        if labels[at] == Label::Length {
+            texts += 1;
+        }
+        if !entries && texts == 4 {
+            (entries, texts) = (true, 1);
+        }
+        if labels[at] == Label::Position {
+            texts = 0;
+        }
+        if !(entries && texts == 10 && labels[at] == Label::Length) {
+            result.extend_from_slice(&bytes[at..at + length]);
+        }
+        at += length;
+    }
+    result
+}
+
+#[test]
+fn archives_of_older_tools_are_whole_and_cut_all_the_same() {
+    let now = small(Version::V15);
+    let parsed = read(&now).unwrap();
+    for minor in [12, 13] {
+        let bytes = older(&now, minor);
+        assert!(bytes.len() < now.len());
+        // The stock reader takes it for one as well.
+        let listing = Postgres::shared(Version::V15).output(
+            "pg_restore",
+            "postgres",
+            &["-l", tempfile_with(&bytes).path().to_str().unwrap()],
+        );
+        assert!(
+            String::from_utf8(listing)
+                .unwrap()
+                .contains(&format!("Dump Version: 1.{minor}-0"))
+        );
+        assert_eq!(read(&bytes).unwrap(), parsed);
+        for end in 1..bytes.len() {
+            assert_eq!(read(&bytes[..end]).unwrap_err().code(), Code::DumpTruncated);
         }
     }
 }

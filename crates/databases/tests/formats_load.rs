@@ -33,6 +33,22 @@ fn open(server: &Postgres, database: &str) -> impl Fn() -> Boxed<Result<Session>
     }
 }
 
+/// Over TLS it is the same type; that this compiles is the test.
+#[allow(
+    dead_code,
+    reason = "compiled, never run: one of the servers here has TLS, and the adapter's own tests use it"
+)]
+fn over_tls(
+    client: tokio_postgres::Client,
+    connection: tokio_postgres::Connection<
+        tokio_postgres::Socket,
+        <tokio_postgres_rustls::MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
+    >,
+    tls: tokio_postgres_rustls::MakeRustlsConnect,
+) -> Session {
+    Session::new(client, connection, tls)
+}
+
 fn limits() -> LoadLimits {
     LoadLimits {
         require_end: false,
@@ -200,6 +216,10 @@ fn the_load_is_one_transaction_whatever_the_text_says() {
         "CREATE TABLE a (x int); DO $$ BEGIN SET standard_conforming_strings = off; END $$; SELECT 'a\\'; COMMIT; --'; SELECT 1/0;",
         "CREATE TABLE a (x int); SET standard_conforming_strings = off; RESET standard_conforming_strings; SELECT 'a\\', ' COMMIT; --'; SELECT 1/0;",
         "CREATE TABLE a (x int); SELECT 'caf",
+        // For the lexer one function with a CASE in it, for the server a function and more.
+        "CREATE TABLE a (x int); CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS case; END; COMMIT; SELECT 1/0; END;",
+        "CREATE TABLE a (x int); CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS case; END; COMMIT; SELECT 1; END;",
+        "CREATE TABLE a (x int); SELECT (1; COMMIT; SELECT 2);",
     ] {
         let error = load(server, &database, text).unwrap_err();
         assert_eq!(
@@ -208,6 +228,10 @@ fn the_load_is_one_transaction_whatever_the_text_says() {
             "{text}: {error}"
         );
     }
+    let rules = "DO $$ BEGIN PERFORM set_config('standard_conforming_strings', 'off', false); END $$;\n\
+        CREATE TABLE b AS SELECT 'a\\'; b'::text AS x;\nRESET standard_conforming_strings;\nINSERT INTO b VALUES ('\\');";
+    load(server, &database, rules).unwrap();
+    assert_eq!(server.sql(&database, "SELECT x FROM b; DROP TABLE b"), "a'; b\n\\");
     let savepoints = "SAVEPOINT s; CREATE TABLE gone (); ROLLBACK TO s; CREATE TABLE stays (); RELEASE s;";
     load(server, &database, savepoints).unwrap();
     assert_eq!(

@@ -112,19 +112,23 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             backup.error = Some(error.clone());
             // The copies stay on record as being written until what lies at their keys is gone.
             backup.copies.clear();
-            engine.catalogue.finish_run(&backup, None, &[], &lease)?;
-            engine.record(
-                "backup.run",
-                Subject {
-                    kind: "backup",
-                    id: Some(&id),
-                    name: backup.code.as_str(),
+            let subject = Subject {
+                kind: "backup",
+                id: Some(&id),
+                name: backup.code.as_str(),
+            };
+            let kept = engine
+                .catalogue
+                .finish_run(&backup, None, &[], &lease)
+                .and_then(|_| engine.record("backup.run", subject, Some(&error)))
+                .and_then(|()| clean_leftovers(engine, Some(&id), &Cancel::new()));
+            // Why the run failed is what a person needs; what could not even be written down comes after it.
+            Err(match kept {
+                Ok(left) => match left.first() {
+                    Some(left) => error.with("left_behind", left.to_string()),
+                    None => error,
                 },
-                Some(&error),
-            )?;
-            Err(match clean_leftovers(engine, Some(&id), &Cancel::new())?.first() {
-                Some(left) => error.with("left_behind", left.to_string()),
-                None => error,
+                Err(also) => error.with("not_recorded", also.to_string()),
             })
         }
     }
@@ -322,7 +326,6 @@ impl Laps {
         self.0 = std::time::Instant::now();
     }
 }
-
 
 fn new_copy(destination: &Destination, key: &str) -> Copy {
     Copy {

@@ -37,8 +37,16 @@ impl ForeignFile {
         let try_with = |key: Option<Decryption>| -> Result<ForeignFile> {
             let mut head = Vec::new();
             let plain = plain(path, key.as_ref())?;
-            plain.take(HEAD).read_to_end(&mut head).map_err(|e| from_io(e, |e| unreadable(path, &e.to_string())))?;
-            Ok(ForeignFile { path: path.to_owned(), key, head, bytes: about.len() })
+            plain
+                .take(HEAD)
+                .read_to_end(&mut head)
+                .map_err(|e| from_io(e, |e| unreadable(path, &e.to_string())))?;
+            Ok(ForeignFile {
+                path: path.to_owned(),
+                key,
+                head,
+                bytes: about.len(),
+            })
         };
         let mut last = match try_with(None) {
             Err(error) if error.text() == "file_encrypted" => error,
@@ -66,7 +74,9 @@ fn plain(path: &Path, key: Option<&Decryption>) -> Result<Box<dyn Read + Send>> 
     let asked = Cell::new(false);
     let peeled = peel(Box::new(file), &mut |need| {
         let fits = match (need, key) {
-            (Need::Identity, Some(Decryption::Identities(_))) | (Need::Passphrase, Some(Decryption::Passphrase(_))) => key.cloned(),
+            (Need::Identity, Some(Decryption::Identities(_))) | (Need::Passphrase, Some(Decryption::Passphrase(_))) => {
+                key.cloned()
+            }
             _ => None,
         };
         if asked.replace(true) {
@@ -78,5 +88,7 @@ fn plain(path: &Path, key: Option<&Decryption>) -> Result<Box<dyn Read + Send>> 
 }
 
 fn unreadable(path: &Path, cause: &str) -> Error {
-    Error::new(Code::Usage, "file_unreadable").with("path", path.display().to_string()).with("cause", cause)
+    Error::new(Code::Usage, "file_unreadable")
+        .with("path", path.display().to_string())
+        .with("cause", cause)
 }

@@ -149,6 +149,7 @@ fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
         ended_at: None,
         steps: names.iter().map(pending).collect(),
         counts: Vec::new(),
+        remarks: Vec::new(),
         error: None,
     }
 }
@@ -207,6 +208,7 @@ fn attempt(
     let mut database = target_kind.open(&job.target, access)?;
     step(engine, row, "prepare", |_| database.prepare_target())?;
     let loaded = load_and_compare(engine, row, &proved, database.as_mut(), lease, observer, cancel);
+    row.remarks = database.remarks();
     if let Err(error) = loaded {
         return Err(match database.discard_target() {
             Ok(()) => error,
@@ -416,7 +418,10 @@ fn proved<'a>(
     })
 }
 
-#[allow(clippy::too_many_arguments, reason = "one restore's whole surroundings; a struct would only rename them")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one restore's whole surroundings; a struct would only rename them"
+)]
 fn prove_file<'a>(
     engine: &Engine,
     path: &std::path::Path,
@@ -444,8 +449,16 @@ fn prove_file<'a>(
     };
     let shown = || path.display().to_string();
     let mut news = News::new(observer, Some(id), Step::Verifying, None, false);
-    let bytes = read_back(file.reader()?, &expect, false, cancel, engine.stall()?, &mut |n| news.tell(n), &mut |b| checker.feed(b))
-        .map_err(|e| as_mismatch(e).or_with("key", shown()))?;
+    let bytes = read_back(
+        file.reader()?,
+        &expect,
+        false,
+        cancel,
+        engine.stall()?,
+        &mut |n| news.tell(n),
+        &mut |b| checker.feed(b),
+    )
+    .map_err(|e| as_mismatch(e).or_with("key", shown()))?;
     let parsed = checker.finish().map_err(|e| as_mismatch(e).or_with("key", shown()))?;
     Ok(Proved {
         storage: None,
@@ -462,5 +475,8 @@ fn prove_file<'a>(
 }
 
 fn other_database(format: DumpFormat, from: &str, to: &dyn DatabaseKind) -> Error {
-    Error::new(Code::Refused, "target_other_database").with("format", format.as_str()).with("from", from).with("to", to.name())
+    Error::new(Code::Refused, "target_other_database")
+        .with("format", format.as_str())
+        .with("from", from)
+        .with("to", to.name())
 }

@@ -102,6 +102,8 @@ pub struct Restore {
     pub steps: Vec<RestoreStep>,
     /// Rows per table.
     pub counts: Vec<CountComparison>,
+    /// What a person should know of the way it was done: owners that had to be left out, …
+    pub remarks: Vec<Error>,
     /// Why it failed.
     pub error: Option<Error>,
 }

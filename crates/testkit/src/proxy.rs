@@ -123,7 +123,7 @@ impl Proxy {
         self.shared.rules.lock().expect("rules").delay = delay;
     }
 
-    /// Bytes passed on since the start.
+    /// Bytes passed on (or about to be) since the start.
     pub fn bytes(&self, direction: Direction) -> u64 {
         self.shared.counter(direction).load(Ordering::SeqCst)
     }
@@ -246,18 +246,22 @@ fn forward(shared: &Shared, torn: &AtomicBool, direction: Direction, mut from: T
             std::thread::sleep(delay);
         }
         let (passing, struck) = shared.admit(direction, read);
+        // Counted first: whoever has the bytes may ask for the count.
+        shared.counter(direction).fetch_add(passing as u64, Ordering::SeqCst);
         if to.write_all(&buffer[..passing]).is_err() {
             break;
         }
-        shared.counter(direction).fetch_add(passing as u64, Ordering::SeqCst);
         match struck {
             None => {}
             Some(Kind::Stall) => {
                 // What was read and not passed on is lost until the fault is mended; then it follows.
-                if !shared.pass_stall() || to.write_all(&buffer[passing..read]).is_err() {
+                if !shared.pass_stall() {
                     break;
                 }
                 shared.counter(direction).fetch_add((read - passing) as u64, Ordering::SeqCst);
+                if to.write_all(&buffer[passing..read]).is_err() {
+                    break;
+                }
             }
             Some(Kind::Cut) => break,
             Some(Kind::Reset) => {

@@ -170,13 +170,15 @@ fn the_proxy_counts_and_strikes() {
     let before = proxy.bytes(Direction::ToClient);
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| ask(1000));
-        assert!(wait_until(Duration::from_secs(20), || proxy.bytes(Direction::ToClient)
-            - before
-            == 500_000));
+        let arrived = wait_until(Duration::from_secs(60), || {
+            proxy.bytes(Direction::ToClient) - before >= 500_000
+        });
         std::thread::sleep(Duration::from_millis(300));
-        assert!(!asked.is_finished());
+        let stalled = proxy.bytes(Direction::ToClient) - before == 500_000 && !asked.is_finished();
+        // Mended before anything is asserted: a panic here would wait for the thread.
         proxy.set_fault(None);
         assert_eq!(asked.join().unwrap().stdout.len(), 1_001_000);
+        assert!(arrived && stalled);
     });
     proxy.set_delay(Duration::from_millis(50));
     assert!(ask(1).status.success());

@@ -42,6 +42,7 @@ pub(super) fn run(coffre: &Coffre, given: &args::Restore, out: &Out, cancel: &Ca
     match restored {
         Ok(restore) => {
             show(&restore, out);
+            out.remarks(&restore.remarks);
             out.document(&[("restore", &restore)])
         }
         Err(error) => match error

@@ -129,6 +129,11 @@ fn the_recovery_sheet_restores_without_coffre() {
     let sheet = coffre.work("sheet.html");
     coffre.ok(["recovery-sheet", "--to", sheet.to_str().unwrap()]);
     let html = std::fs::read_to_string(&sheet).unwrap();
-    let private = std::fs::read_to_string(&key).unwrap().lines().find(|l| l.starts_with("AGE-SECRET-KEY-1")).unwrap().to_owned();
+    let private = std::fs::read_to_string(&key)
+        .unwrap()
+        .lines()
+        .find(|l| l.starts_with("AGE-SECRET-KEY-1"))
+        .unwrap()
+        .to_owned();
     assert!(html.contains(answer["backup"]["code"].as_str().unwrap()) && !html.contains(&private));
 }

@@ -302,12 +302,24 @@ impl Session {
         ];
         let known = settings.iter().filter(|(since, _)| self.version.series.0 >= *since);
         let message: String = known.map(|(_, setting)| format!("SET {setting};")).collect();
-        self.run(&message)
+        self.run(&message)?;
+        if self.version.series.0 >= 14 {
+            // Ends a query whose client was killed within seconds. Not every system that servers run on can do it, and it is only good
+            // to have.
+            let _where_it_can = self.run("SET client_connection_check_interval = 2000");
+            self.cancels.iter().try_for_each(Cancel::check)?;
+        }
+        Ok(())
     }
 
     /// Also ends waiting when this flag is raised.
     pub(crate) fn also_cancelled_by(&mut self, cancel: Cancel) {
         self.cancels.push(cancel);
+    }
+
+    /// How long it waits for a lock.
+    pub(crate) fn lock_wait(&self) -> Duration {
+        self.server.lock_wait
     }
 
     /// The server's version.

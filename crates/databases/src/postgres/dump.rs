@@ -225,7 +225,7 @@ fn lock(session: &mut Session, tables: &[&Table]) -> Result<()> {
     Ok(())
 }
 
-/// Adds which table is locked, and who holds it, to a lock timeout. By now the lock may be free; then nothing is added.
+/// Says which table is locked, and who holds it. By now the lock may be free; then the lock timeout stays as it is.
 fn with_holder(session: &mut Session, error: Error, known: &Selection) -> Error {
     let oids: Vec<u32> = known.taken.iter().map(|table| table.oid).collect();
     let holders = session.query(
@@ -239,16 +239,15 @@ fn with_holder(session: &mut Session, error: Error, known: &Selection) -> Error 
     // The lock timeout is the error to be told, also where nothing more can be found out.
     let Ok(rows) = holders else { return error };
     let Some(row) = rows.first() else { return error };
-    let table = known
-        .taken
-        .iter()
-        .find(|table| row.try_get::<_, u32>(0).is_ok_and(|oid| oid == table.oid));
+    let of = |oid: u32| known.taken.iter().find(|table| table.oid == oid);
+    let table = row.try_get(0).ok().and_then(of);
     let text = |at| row.try_get::<_, String>(at).unwrap_or_default();
-    error
-        .or_with("table", table.map(Table::display).unwrap_or_default())
+    Error::new(Code::LockTimeout, "pg_lock_held")
+        .with("table", table.map(Table::display).unwrap_or_default())
         .with("holder_pid", row.try_get::<_, i32>(1).unwrap_or_default())
         .with("holder_user", text(2))
         .with("holder_application", text(3))
+        .with("seconds", session.lock_wait().as_secs())
 }
 
 fn invocation(plan: &Plan<'_>, snapshot: Option<&str>, selection: &Selection) -> Invocation {
@@ -291,13 +290,13 @@ fn scope(plan: &Plan<'_>, selection: &Selection) -> Scope {
     let mut included = vec![
         "schemas",
         "tables",
-        "data",
         "indexes",
         "constraints",
         "sequences",
         "views",
         "functions",
         "types",
+        "triggers",
         "extensions",
     ];
     // Roles and tablespaces belong to the whole server (`pg_dumpall --globals-only`), settings of the database to its entry there.
@@ -306,7 +305,7 @@ fn scope(plan: &Plan<'_>, selection: &Selection) -> Scope {
         "tablespaces",
         "other_databases",
         "server_settings",
-        "database_settings",
+        "database_parameters",
     ];
     for (left_out, word) in [
         (options.no_owner, "owners"),

@@ -36,6 +36,8 @@ pub(crate) struct EndMark {
     seen: bool,
     /// What `\restrict` said and no `\unrestrict` took back.
     token: Option<Vec<u8>>,
+    /// Something else came after the mark: a second dump, say.
+    followed: bool,
 }
 
 impl EndMark {
@@ -46,13 +48,14 @@ impl EndMark {
     }
 
     pub(crate) fn other(&mut self) {
+        self.followed |= self.seen;
         self.seen = false;
     }
 
     pub(crate) fn restrict(&mut self, begin: bool, token: &[u8]) {
         if begin {
+            self.other();
             self.token = Some(token.to_vec());
-            self.seen = false;
         } else if self.token.as_deref() == Some(token) {
             // Only the whole token: a cut one means that the end of the text is cut.
             self.token = None;
@@ -60,8 +63,11 @@ impl EndMark {
     }
 
     /// # Errors
-    /// `DUMP_TRUNCATED` where the mark is missing.
+    /// `DUMP_TRUNCATED` where the mark is missing, `VERIFY_MISMATCH` where it is not the end.
     pub(crate) fn check(&self, offset: u64) -> Result<()> {
+        if self.followed {
+            return Err(Error::new(Code::VerifyMismatch, "sql_trailing").with("offset", offset));
+        }
         if self.seen && self.token.is_none() {
             return Ok(());
         }
@@ -170,7 +176,10 @@ impl Sink for Found {
             Verdict::StandardStrings(standard) => self.standard_strings = standard,
             Verdict::Encoding(encoding) => self.utf8 = is_utf8(&encoding),
             Verdict::SearchPath(schema) => self.schema = schema,
-            Verdict::Rows(rows) => {
+            Verdict::Rows(mut rows) => {
+                // In another encoding the bytes of a name may be UTF-8 by chance, and mean something else.
+                let sure = self.utf8 || statement.text.is_ascii();
+                rows.table = rows.table.filter(|_| sure);
                 self.rows = Some(rows);
                 next = Next::Rows;
             }

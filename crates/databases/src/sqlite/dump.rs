@@ -2,10 +2,11 @@
 //!
 //! Everything is read through one connection inside one read transaction, so there is nothing to keep in step
 //! (`docs/decisions/0002-sqlite-one-pass.md`). A second thread watches whether the open transaction is a burden to the application,
-//! and if so takes the rest of the pages aside and gives the lock back.
+//! and if so copies that state aside as fast as it can and gives the lock back.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,10 +17,11 @@ use coffre_model::cancel::Cancel;
 use coffre_model::database::{Access, Dump, DumpFacts};
 use coffre_model::manifest::Scope;
 use coffre_model::{Code, Error, Result};
+use rusqlite::Connection;
 
-use super::errors::about;
+use super::errors::{about, reading as reading_error};
 use super::facts::{self, Depth};
-use super::reading::{Manner, Reading};
+use super::reading::{Manner, Reading, connect_immutable};
 
 /// When an open read transaction becomes a burden.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,7 @@ impl Patience {
     };
 }
 
-/// Bytes moved at once when pages are taken aside.
+/// Bytes moved at once when the state is copied aside: a multiple of every page size.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Asks for one page. A single page at a time costs about a tenth more than one scan of them all (2.7 GB/s instead of 3.1), and
@@ -74,16 +76,15 @@ impl Stop {
 enum State {
     /// Pages come from the database.
     Live(Box<Pages>),
-    /// The rest of the pages lies in a private file; rows are counted, the state is checked, and the transaction is over.
-    Aside { rest: File, left: u64, facts: DumpFacts },
+    /// Pages come from a private copy of the same state; the transaction is over.
+    Aside(Aside),
     /// Failed: every further read says so again.
     Failed(Error),
 }
 
 impl PageDump {
-    /// Opens the database and begins. Nothing is read before the first `read`.
-    pub(super) fn start(path: &std::path::Path, access: &Access, patience: Patience) -> Result<PageDump> {
-        let reading = Reading::open(path, access)?;
+    /// Begins. Nothing is read before the first `read`.
+    pub(super) fn start(reading: Reading, access: &Access, patience: Patience) -> Result<PageDump> {
         facts::assert_page_table(reading.connection()?)?;
         let stop = Stop {
             cancel: access.cancel.clone(),
@@ -104,6 +105,12 @@ impl PageDump {
         };
         Ok(PageDump { state, stop, watch })
     }
+
+    /// Whether the watching thread has done what it can.
+    #[cfg(test)]
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| !watch.thread.is_finished())
+    }
 }
 
 fn lock(state: &Mutex<State>) -> Result<MutexGuard<'_, State>> {
@@ -116,7 +123,7 @@ impl Read for PageDump {
         let mut state = lock(&self.state)?;
         let done = self.stop.check().and_then(|()| match &mut *state {
             State::Live(pages) => pages.fill(bytes),
-            State::Aside { rest, left, .. } => read_aside(rest, left, bytes),
+            State::Aside(aside) => aside.fill(bytes),
             State::Failed(error) => Err(error.clone()),
         });
         done.map_err(|error| {
@@ -126,18 +133,6 @@ impl Read for PageDump {
     }
 }
 
-fn read_aside(rest: &mut File, left: &mut u64, bytes: &mut [u8]) -> Result<usize> {
-    let most = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-    let got = rest
-        .read(&mut bytes[..most])
-        .map_err(|e| Error::internal("reading the pages taken aside", e))?;
-    if got == 0 && most > 0 {
-        return Err(Error::new(Code::DumpTruncated, "sqlite_dump_short").with("missing", *left));
-    }
-    *left -= got as u64;
-    Ok(got)
-}
-
 impl Dump for PageDump {
     fn finish(mut self: Box<Self>) -> Result<DumpFacts> {
         if let Some(watch) = self.watch.take() {
@@ -145,14 +140,10 @@ impl Dump for PageDump {
         }
         let mut state = lock(&self.state)?;
         let over = State::Failed(Error::internal("sqlite dump", "finished twice"));
+        let stop = || self.stop.check();
         match std::mem::replace(&mut *state, over) {
-            State::Live(pages) => {
-                pages.assert_all_read()?;
-                let stop = self.stop.clone();
-                pages.conclude(&|| stop.check())
-            }
-            State::Aside { left: 0, facts, .. } => Ok(facts),
-            State::Aside { .. } => Err(Error::internal("sqlite dump", "finished before its end")),
+            State::Live(pages) => pages.conclude(&stop),
+            State::Aside(aside) => aside.conclude(&stop),
             State::Failed(error) => Err(error),
         }
     }
@@ -223,76 +214,70 @@ impl Pages {
 
     fn fill_from_database(&mut self, bytes: &mut [u8]) -> Result<usize> {
         let page_size = self.reading.page_size();
-        let connection = self.reading.connection()?;
-        if connection.is_autocommit() {
-            return Err(about(Code::DumpFailed, "sqlite_snapshot_lost", self.reading.named()));
+        let whole = bytes.len() / page_size * page_size;
+        let mut at = self.read_pages(self.next, &mut bytes[..whole])?;
+        self.next += pages_in(at, page_size);
+        if at == whole && at < bytes.len() && self.next <= self.reading.pages() {
+            // The next page does not fit: what there is no room for is kept for the next call.
+            let mut page = std::mem::take(&mut self.carry);
+            page.resize(page_size, 0);
+            self.read_pages(self.next, &mut page)?;
+            self.next += 1;
+            self.carry = page;
+            self.carried = 0;
+            at += self.hand_out_carry(&mut bytes[at..]);
         }
-        let fail = |e: rusqlite::Error| self.reading.error(&e).or_with("page", self.next);
-        let mut statement = connection.prepare_cached(PAGE).map_err(fail)?;
+        Ok(at)
+    }
+
+    /// Reads whole pages in order, as many as there are and as fit. Answers how many bytes that is.
+    fn read_pages(&self, first: u32, bytes: &mut [u8]) -> Result<usize> {
+        let reading = &self.reading;
+        let connection = reading.connection()?;
+        if connection.is_autocommit() {
+            return Err(about(Code::DumpFailed, "sqlite_snapshot_lost", reading.named()));
+        }
+        let mut statement = connection.prepare_cached(PAGE).map_err(|e| reading.error(&e))?;
         let mut at = 0;
-        while at < bytes.len() && self.next <= self.reading.pages() {
-            let fail = |e: rusqlite::Error| self.reading.error(&e).or_with("page", self.next);
-            let mut rows = statement.query([self.next]).map_err(fail)?;
-            let row = rows.next().map_err(fail)?;
-            let page = match row {
+        for (number, place) in (first..=reading.pages()).zip(bytes.chunks_exact_mut(reading.page_size())) {
+            let fail = |e: rusqlite::Error| reading.error(&e).with("page", number);
+            let mut rows = statement.query([number]).map_err(fail)?;
+            let page = match rows.next().map_err(fail)? {
                 Some(row) => row.get_ref(0).map_err(fail)?.as_blob().unwrap_or_default(),
                 None => &[],
             };
-            if page.len() != page_size {
-                return Err(about(Code::DumpTruncated, "sqlite_page_missing", self.reading.named())
-                    .with("page", self.next)
-                    .with("pages", self.reading.pages()));
+            if page.len() != place.len() {
+                return Err(about(Code::DumpTruncated, "sqlite_page_missing", reading.named())
+                    .with("page", number)
+                    .with("pages", reading.pages()));
             }
-            let take = page_size.min(bytes.len() - at);
-            bytes[at..at + take].copy_from_slice(&page[..take]);
-            if take < page_size {
-                self.carry.clear();
-                self.carry.extend_from_slice(&page[take..]);
-                self.carried = 0;
-            }
-            at += take;
-            self.next += 1;
+            place.copy_from_slice(page);
+            at += place.len();
         }
         Ok(at)
     }
 
     /// The rule of every dump: not a byte less than the state has.
     fn assert_all_read(&self) -> Result<()> {
-        if self.handed_out != self.total() {
-            return Err(Error::new(Code::DumpTruncated, "sqlite_dump_short").with("missing", self.total() - self.handed_out));
-        }
-        Ok(())
+        assert_none_missing(self.total() - self.handed_out)
     }
 
     /// Counts and checks this very state, then ends the transaction.
     fn conclude(self, stop: facts::Stop<'_>) -> Result<DumpFacts> {
-        let facts = self.facts(stop)?;
+        self.assert_all_read()?;
+        let reading = &self.reading;
+        let mut facts = facts_of(reading.connection()?, reading.named(), stop)?;
+        facts.remarks.splice(0..0, self.remarks_so_far()?);
         self.reading.close()?;
         Ok(facts)
     }
 
-    fn facts(&self, stop: facts::Stop<'_>) -> Result<DumpFacts> {
-        let reading = &self.reading;
-        let connection = reading.connection()?;
-        let fail = |e: &rusqlite::Error| reading.error(e);
-        let mut remarks = reading.remarks().to_vec();
+    /// Remarks that do not come from counting and checking. Fails where what was read was not one state.
+    fn remarks_so_far(&self) -> Result<Vec<Error>> {
+        let mut remarks = self.reading.remarks().to_vec();
         remarks.extend_from_slice(&self.remarks);
-        let findings = facts::interruptible(connection, stop, || {
-            facts::check(connection, Depth::Quick).map_err(|e| fail(&e))
-        })?;
-        if !findings.said.is_empty() {
-            return Err(about(Code::DumpFailed, "sqlite_check_failed", reading.named()).with("said", findings.said.join("\n")));
-        }
-        let sound = findings.unchecked.is_empty();
-        let (counts, uncounted) = facts::interruptible(connection, stop, || facts::counts(connection, sound, &fail))?;
-        remarks.extend(findings.unchecked);
-        remarks.extend(uncounted);
-        remarks.extend(reading.still_the_same()?);
-        Ok(DumpFacts {
-            counts,
-            scope: scope(),
-            remarks,
-        })
+        remarks.extend(self.reading.still_the_same()?);
+        Ok(remarks)
     }
 
     /// Whether the application suffers from this transaction: one more look.
@@ -302,16 +287,12 @@ impl Pages {
         Ok(*seen >= patience.looks || grown > patience.log_growth)
     }
 
-    /// Writes everything that was not handed out yet to a private file without a name. Where that file cannot be written (no room),
-    /// the pages go on coming from the database, and a remark says so.
-    fn take_aside(&mut self, folder: &std::path::Path, stop: &Stop) -> Result<Option<File>> {
-        let before = (self.next, self.carry.clone(), self.carried, self.handed_out);
-        let copied = self.copy_rest(folder, stop)?;
-        self.handed_out = before.3;
-        match copied {
-            Ok(file) => Ok(Some(file)),
+    /// Copies the whole state into a private folder. Where that folder cannot be written (no room), the pages go on coming from the
+    /// database, and a remark says so.
+    fn copy_aside(&mut self, folder: &Path, stop: &Stop) -> Result<Option<Aside>> {
+        match self.copy(folder, stop)? {
+            Ok(aside) => Ok(Some(aside)),
             Err(error) => {
-                (self.next, self.carry, self.carried, self.handed_out) = before;
                 let remark = about(Code::LockTimeout, "sqlite_writers_waited", self.reading.named());
                 self.remarks.push(remark.with("cause", error.to_string()));
                 Ok(None)
@@ -319,24 +300,107 @@ impl Pages {
         }
     }
 
-    fn copy_rest(&mut self, folder: &std::path::Path, stop: &Stop) -> Result<io::Result<File>> {
-        let mut file = match tempfile::tempfile_in(folder) {
-            Ok(file) => file,
+    /// An error inside is one of the private folder, one outside of the database.
+    fn copy(&self, folder: &Path, stop: &Stop) -> Result<io::Result<Aside>> {
+        let create = || -> io::Result<(tempfile::TempDir, PathBuf, File)> {
+            let folder = tempfile::Builder::new().prefix("sqlite-").tempdir_in(folder)?;
+            let path = folder.path().join("copy.db");
+            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+            Ok((folder, path, file))
+        };
+        // The folder is private (0700), so nobody else reaches the file, whatever the umask.
+        let (folder, path, mut file) = match create() {
+            Ok(created) => created,
             Err(e) => return Ok(Err(e)),
         };
         let mut piece = vec![0; PIECE_BYTES];
-        loop {
+        let mut next = 1;
+        while next <= self.reading.pages() {
             stop.check()?;
-            let got = self.fill(&mut piece)?;
-            if got == 0 {
-                break;
-            }
+            let got = self.read_pages(next, &mut piece)?;
+            next += pages_in(got, self.reading.page_size());
             if let Err(e) = file.write_all(&piece[..got]) {
                 return Ok(Err(e));
             }
         }
-        Ok(file.seek(SeekFrom::Start(0)).map(|_| file))
+        if let Err(e) = file.seek(SeekFrom::Start(self.handed_out)) {
+            return Ok(Err(e));
+        }
+        Ok(Ok(Aside {
+            file,
+            path,
+            left: self.total() - self.handed_out,
+            named: self.reading.named().to_owned(),
+            remarks: self.remarks_so_far()?,
+            _folder: folder,
+        }))
     }
+}
+
+/// A private copy of the state, from which the rest of the pages comes.
+struct Aside {
+    file: File,
+    path: PathBuf,
+    left: u64,
+    named: PathBuf,
+    remarks: Vec<Error>,
+    /// Removed with this.
+    _folder: tempfile::TempDir,
+}
+
+impl Aside {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<usize> {
+        let most = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let got = self
+            .file
+            .read(&mut bytes[..most])
+            .map_err(|e| Error::internal("reading the private copy", e))?;
+        if got == 0 && most > 0 {
+            assert_none_missing(self.left)?;
+        }
+        self.left -= got as u64;
+        Ok(got)
+    }
+
+    fn conclude(self, stop: facts::Stop<'_>) -> Result<DumpFacts> {
+        assert_none_missing(self.left)?;
+        let connection = connect_immutable(&self.path, &self.named)?;
+        let mut facts = facts_of(&connection, &self.named, stop)?;
+        facts.remarks.splice(0..0, self.remarks);
+        Ok(facts)
+    }
+}
+
+fn pages_in(bytes: usize, page_size: usize) -> u32 {
+    // Never more than a buffer holds, and a page has at least 512 bytes.
+    u32::try_from(bytes / page_size).unwrap_or(u32::MAX)
+}
+
+fn assert_none_missing(missing: u64) -> Result<()> {
+    match missing {
+        0 => Ok(()),
+        missing => Err(Error::new(Code::DumpTruncated, "sqlite_dump_short").with("missing", missing)),
+    }
+}
+
+/// Checks a state, and counts its rows.
+fn facts_of(connection: &Connection, named: &Path, stop: facts::Stop<'_>) -> Result<DumpFacts> {
+    let fail = |e: &rusqlite::Error| reading_error(e, named);
+    let findings = facts::interruptible(connection, stop, || {
+        facts::check(connection, Depth::Quick).map_err(|e| fail(&e))
+    })?;
+    if !findings.said.is_empty() {
+        return Err(about(Code::DumpFailed, "sqlite_check_failed", named).with("said", findings.said.join("\n")));
+    }
+    let sound = findings.unchecked.is_empty();
+    let (counts, uncounted) = facts::interruptible(connection, stop, || facts::counts(connection, sound, &fail))?;
+    let mut remarks = findings.unchecked;
+    remarks.extend(uncounted);
+    Ok(DumpFacts {
+        counts,
+        scope: scope(),
+        remarks,
+    })
 }
 
 /// What a SQLite dump holds, and what it cannot.
@@ -363,7 +427,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(state: Arc<Mutex<State>>, stop: Stop, folder: std::path::PathBuf, patience: Patience) -> Result<Watch> {
+    fn start(state: Arc<Mutex<State>>, stop: Stop, folder: PathBuf, patience: Patience) -> Result<Watch> {
         let (enough, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("sqlite-watch".to_owned())
@@ -380,13 +444,7 @@ impl Watch {
     }
 
     /// One look. Whatever fails becomes the state of the dump, so that the next `read` (or `finish`) tells it.
-    fn look(
-        state: &Mutex<State>,
-        stop: &Stop,
-        folder: &std::path::Path,
-        patience: Patience,
-        seen: &mut u32,
-    ) -> std::ops::ControlFlow<()> {
+    fn look(state: &Mutex<State>, stop: &Stop, folder: &Path, patience: Patience, seen: &mut u32) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
         let Ok(mut state) = state.lock() else {
             return Break(()); // The reader panicked; `read` and `finish` say so themselves.
@@ -396,18 +454,15 @@ impl Watch {
         };
         let aside = match pages.is_a_burden(seen, patience) {
             Ok(false) => return Continue(()),
-            Ok(true) => pages.take_aside(folder, stop),
+            Ok(true) => pages.copy_aside(folder, stop),
             Err(error) => Err(error),
         };
         let failed = State::Failed(Error::internal("sqlite dump", "left in between"));
         *state = match (aside, std::mem::replace(&mut *state, failed)) {
-            (Ok(Some(rest)), State::Live(pages)) => {
-                let left = pages.total() - pages.handed_out;
-                match pages.conclude(&|| stop.check()) {
-                    Ok(facts) => State::Aside { rest, left, facts },
-                    Err(error) => State::Failed(error),
-                }
-            }
+            (Ok(Some(aside)), State::Live(pages)) => match pages.reading.close() {
+                Ok(()) => State::Aside(aside),
+                Err(error) => State::Failed(error),
+            },
             (Ok(_), live) => live,
             (Err(error), _) => State::Failed(error),
         };

@@ -159,6 +159,11 @@ pub(crate) const SHOP: &str = r#"
     CREATE TABLE public.parts_2 PARTITION OF public.parts FOR VALUES FROM ('2026-07-01') TO ('2027-01-01');
     CREATE TABLE public.parent (x int);
     CREATE TABLE public.child (y int) INHERITS (public.parent);
+    CREATE TABLE public.nothing ();
+    CREATE TABLE public.computed (x int, y int GENERATED ALWAYS AS (x * 2) STORED, gone int);
+    ALTER TABLE public.computed DROP COLUMN gone;
+    CREATE UNLOGGED TABLE public.scratch (x int);
+    CREATE EXTENSION IF NOT EXISTS plpgsql;
     CREATE VIEW public.rich AS SELECT name FROM public.customers JOIN public.orders ON customer = customers.id WHERE total > 100;
     CREATE MATERIALIZED VIEW public.sums AS SELECT customer, sum(total) FROM public.orders GROUP BY 1;
     CREATE FUNCTION public.twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 2';
@@ -169,6 +174,10 @@ pub(crate) const SHOP: &str = r#"
     INSERT INTO public.parts SELECT g, '2026-01-01'::date + g % 365 FROM generate_series(1, 730) g;
     INSERT INTO public.parent VALUES (1), (2);
     INSERT INTO public.child VALUES (3, 4);
+    INSERT INTO public.nothing DEFAULT VALUES;
+    INSERT INTO public.nothing DEFAULT VALUES;
+    INSERT INTO public.computed (x) SELECT generate_series(1, 4);
+    INSERT INTO public.scratch SELECT generate_series(1, 5);
     SELECT lo_from_bytea(0, 'a large object');
     REFRESH MATERIALIZED VIEW public.sums;
     COMMENT ON TABLE public.orders IS 'what was bought';
@@ -179,11 +188,14 @@ pub(crate) fn shop_counts() -> Vec<TableCount> {
     vec![
         count("\"Odd Schema\".\"odd.\"\"table\"\" $1 | é\"", 7),
         count("public.child", 1),
+        count("public.computed", 4),
         count("public.customers", 3000),
         count("public.empty", 0),
+        count("public.nothing", 2),
         count("public.orders", 5000),
         count("public.parent", 2),
         count("public.parts_1", 362),
         count("public.parts_2", 368),
+        count("public.scratch", 5),
     ]
 }

@@ -1,6 +1,10 @@
 //! The PostgreSQL adapter against real servers and real programs, and against programs that misbehave.
 
 #![allow(clippy::unwrap_used, reason = "a test has nobody to hand errors to")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests start themselves anew in another environment"
+)]
 
 mod choice;
 mod common;

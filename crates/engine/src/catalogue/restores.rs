@@ -149,13 +149,14 @@ fn write(connection: &Connection, restore: &Restore) -> Result<(), Fault> {
     let id = restore.id.to_string();
     let changed = change(
         connection,
-        "UPDATE restores SET state = ?2, safety_backup_id = ?3, ended_at = ?4, error = ?5 WHERE id = ?1",
+        "UPDATE restores SET state = ?2, safety_backup_id = ?3, ended_at = ?4, error = ?5, remarks = ?6 WHERE id = ?1",
         params![
             id,
             restore.state.as_str(),
             opt_id(restore.safety_backup_id.as_ref()),
             opt_time(restore.ended_at),
-            opt_json(restore.error.as_ref())?
+            opt_json(restore.error.as_ref())?,
+            json(&restore.remarks)?
         ],
     )?;
     if changed == 0 {
@@ -235,6 +236,7 @@ fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Restore, Fault
                 })
             },
         )?,
+        remarks: row.json("remarks")?,
         error: row.opt_json("error")?,
     })
 }

@@ -144,7 +144,9 @@ impl BufRead for Bounded {
             return Ok(bytes);
         }
         if self.left == 0 && !bytes.is_empty() {
-            return Err(Error::new(Code::DecryptFailed, "decrypt_header").with("cause", "header too long").into());
+            return Err(Error::new(Code::DecryptFailed, "decrypt_header")
+                .with("cause", "header too long")
+                .into());
         }
         Ok(&bytes[..bytes.len().min(self.left)])
     }
@@ -166,7 +168,11 @@ impl Read for Age {
                 return error;
             }
             from_io(error, |error| {
-                let text = if error.kind() == ErrorKind::UnexpectedEof { "age_truncated" } else { "age_damaged" };
+                let text = if error.kind() == ErrorKind::UnexpectedEof {
+                    "age_truncated"
+                } else {
+                    "age_damaged"
+                };
                 Error::new(Code::VerifyMismatch, text)
             })
             .into()

@@ -55,6 +55,9 @@ mod tests {
         digest.update(b"bc");
         let facts = digest.finish();
         assert_eq!(facts.bytes, 3);
-        assert_eq!(facts.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            facts.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

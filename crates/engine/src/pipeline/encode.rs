@@ -173,9 +173,7 @@ impl Exit {
                 tap.piece()?.advance(count);
                 tap.added()
             }
-            Exit::Age { writer, scratch } => writer
-                .write_all(&scratch[..count])
-                .map_err(|error| codec("encrypt", error)),
+            Exit::Age { writer, scratch } => writer.write_all(&scratch[..count]).map_err(|error| codec("encrypt", error)),
         }
     }
 

@@ -112,7 +112,11 @@ pub fn peel(file: Box<dyn Read + Send>, key: &mut dyn FnMut(Need) -> Result<Decr
 
 fn open(input: Input, key: &mut dyn FnMut(Need) -> Result<Decryption>) -> Result<decode::Age> {
     let locked = Locked::new(input)?;
-    let need = if locked.wants_passphrase() { Need::Passphrase } else { Need::Identity };
+    let need = if locked.wants_passphrase() {
+        Need::Passphrase
+    } else {
+        Need::Identity
+    };
     let decryption = key(need)?;
     locked.open(&decryption)
 }

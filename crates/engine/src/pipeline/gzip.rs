@@ -122,7 +122,9 @@ impl Gzip {
     }
 
     fn emit_next(&mut self, exit: &mut Exit) -> Result<()> {
-        let Some(reply) = self.waiting.pop_front() else { return Ok(()) };
+        let Some(reply) = self.waiting.pop_front() else {
+            return Ok(());
+        };
         let mut done = reply.recv().map_err(|_| threads::lost("coffre-gzip"))??;
         exit.write(&done.output)?;
         self.crc.combine(&done.crc);

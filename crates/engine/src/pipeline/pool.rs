@@ -144,7 +144,11 @@ mod tests {
         let mut looks = 0;
         let answer = pool.take(|| {
             looks += 1;
-            if looks < 3 { Ok(()) } else { Err(Error::new(Code::Cancelled, "cancelled")) }
+            if looks < 3 {
+                Ok(())
+            } else {
+                Err(Error::new(Code::Cancelled, "cancelled"))
+            }
         });
         assert_eq!((answer.err().unwrap().code(), looks), (Code::Cancelled, 3));
         drop(two);

@@ -334,11 +334,19 @@ impl Decode {
 
 impl Shared {
     fn go_on(&self) -> Result<()> {
-        if self.over.load(Ordering::Relaxed) { Err(over()) } else { Ok(()) }
+        if self.over.load(Ordering::Relaxed) {
+            Err(over())
+        } else {
+            Ok(())
+        }
     }
 
     fn go_on_decoding(&self) -> Result<()> {
-        if self.decoding_over.load(Ordering::Relaxed) { Err(over()) } else { Ok(()) }
+        if self.decoding_over.load(Ordering::Relaxed) {
+            Err(over())
+        } else {
+            Ok(())
+        }
     }
 }
 

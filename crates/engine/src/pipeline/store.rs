@@ -84,7 +84,9 @@ pub fn store(
     };
     let raw_pieces = match options.compression {
         Compression::Gzip(_) => buffers::gzip_pieces(threads),
-        Compression::Zstd(_) | Compression::None => buffers::RAW_PIECES,
+        Compression::Zstd(_) => buffers::RAW_PIECES,
+        // Uncompressed pieces go to the uploads as they are, and each upload that hangs keeps one.
+        Compression::None => buffers::RAW_PIECES + uploads.len(),
     };
     let stored_pool = Pool::new(buffers::STORED_PIECES + uploads.len(), buffers::PIECE);
     let fan = Fan::start(uploads, &options.cancel, options.stall)?;
@@ -159,11 +161,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn work(&mut self, dump: &mut dyn Read) -> Result<(Facts, Outcomes)> {
         loop {
-            let (cancel, encoded) = (self.cancel, &self.encoded);
-            let mut piece = self.raw.take(|| {
-                cancel.check()?;
-                early(encoded)
-            })?;
+            let (fan, encoded) = (&self.fan, &self.encoded);
+            let mut piece = self.raw.take(|| early(encoded).and_then(|()| fan.look()))?;
             let more = self.fill(dump, &mut piece)?;
             if !piece.is_empty() && self.feed.send(Feed::Piece(piece)).is_err() {
                 return Err(self.encoder_error());
@@ -181,7 +180,7 @@ impl Run<'_> {
         let facts = loop {
             match self.encoded.recv_timeout(TICK) {
                 Ok(facts) => break facts?,
-                Err(RecvTimeoutError::Timeout) => self.cancel.check()?,
+                Err(RecvTimeoutError::Timeout) => self.fan.look()?,
                 Err(RecvTimeoutError::Disconnected) => return Err(threads::lost("coffre-encode")),
             }
             self.tell();

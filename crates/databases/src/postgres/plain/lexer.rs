@@ -24,6 +24,8 @@ pub(crate) struct Statement<'a> {
     pub(crate) whole: bool,
     /// The line that it begins on, from 1.
     pub(crate) line: u64,
+    /// Whether there are semicolons inside of it that do not end it (outside of strings and comments).
+    pub(crate) semicolons: bool,
 }
 
 /// What follows a statement.
@@ -144,6 +146,7 @@ pub(crate) struct Lexer {
     /// The first letters of the first four names, if they are those of `create or replace function`.
     first_names: [u8; 4],
     begin_seen: bool,
+    semicolons: bool,
     /// The word, tag, comment or client command being read.
     word: Vec<u8>,
     row_lines: u64,
@@ -168,6 +171,7 @@ impl Lexer {
             names: 0,
             first_names: [0; 4],
             begin_seen: false,
+            semicolons: false,
             word: Vec::new(),
             row_lines: 0,
             mark: [0; 3],
@@ -359,6 +363,10 @@ impl Lexer {
                 Ok(1)
             }
             b';' if self.parens == 0 && self.bodies == 0 => self.semicolon(sink),
+            b';' => {
+                self.semicolons = true;
+                self.keep(&[byte])
+            }
             b'0'..=b'9' => self.go(byte, State::Number),
             _ if is_name_start(byte) => {
                 self.word.clear();
@@ -386,6 +394,7 @@ impl Lexer {
             text: &self.statement,
             whole: self.length == self.statement.len(),
             line: self.begun,
+            semicolons: self.semicolons,
         };
         let next = sink.statement(statement)?;
         self.forget();
@@ -404,6 +413,7 @@ impl Lexer {
         self.names = 0;
         self.first_names = [0; 4];
         self.begin_seen = false;
+        self.semicolons = false;
     }
 
     fn name(&mut self, input: &[u8], after_number: bool) -> Result<usize> {

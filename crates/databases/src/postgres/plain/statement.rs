@@ -183,6 +183,7 @@ mod tests {
                 text,
                 whole: true,
                 line: 7,
+                semicolons: false,
             },
             true,
         )

@@ -175,6 +175,16 @@ impl Loader<'_> {
             .map_err(|error| failure(&error, line, statement))
     }
 
+    /// Runs one statement that must be one for the server too. Where semicolons stand inside (rules, bodies of functions), the
+    /// lexer goes by a rule of thumb, as psql does; what is prepared can only be one statement, whatever the lexer thinks.
+    fn run_single(&self, statement: &str, line: u64) -> Result<()> {
+        let client = &self.driven()?.client;
+        let running = async { client.execute(&client.prepare(statement).await?, &[]).await };
+        self.watched(Quiet::WhileWorking, running)?
+            .map(|_| ())
+            .map_err(|error| failure(&error, line, statement))
+    }
+
     /// The first column of what a query answers.
     fn values(&self, query: &str) -> Result<Vec<String>> {
         let asking = self.driven()?.client.simple_query(query);
@@ -328,6 +338,7 @@ impl Sink for Loader<'_> {
                 return Ok(Next::Rows);
             }
             _ if self.is_newer(statement.text) => {}
+            _ if statement.semicolons => self.run_single(text, statement.line)?,
             _ => self.run(text, statement.line)?,
         }
         self.loaded.statements += 1;

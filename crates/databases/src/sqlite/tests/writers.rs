@@ -17,7 +17,8 @@ use rusqlite::Connection;
 
 use super::common::{Ground, application, as_map, checked, folder_state, plain_counts};
 use crate::sqlite::dump::{PageDump, Patience};
-use coffre_model::database::Dump;
+use crate::sqlite::reading::Reading;
+use coffre_model::database::{Access, Dump};
 
 /// Another process with a connection of its own. Killed when dropped.
 pub(super) struct Other {
@@ -237,6 +238,11 @@ fn slowly(dump: &mut dyn Dump, piece: usize, mut between: impl FnMut()) -> Vec<u
     }
 }
 
+/// A dump that loses its patience earlier than usual.
+fn started(path: &Path, access: &Access, patience: Patience) -> PageDump {
+    PageDump::start(Reading::open(path, access).unwrap(), access, patience).unwrap()
+}
+
 #[test]
 fn in_wal_mode_writers_go_on_and_the_dump_is_one_state() {
     let ground = Ground::new();
@@ -302,12 +308,13 @@ fn without_room_to_step_aside_writers_wait_and_a_remark_says_so() {
         looks: 1,
         ..Patience::USUAL
     };
-    let mut dump = PageDump::start(&path, &ground.access, patience).unwrap();
+    let mut dump = started(&path, &ground.access, patience);
     let mut all = vec![0; 5_000];
     dump.read_exact(&mut all).unwrap();
     db.execute_batch("BEGIN IMMEDIATE; DELETE FROM log;").unwrap();
-    // Long enough for several looks; whichever of them comes first, the result is the same.
-    std::thread::sleep(Duration::from_millis(200));
+    while dump.is_watched() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert!(
         db.execute_batch("PRAGMA busy_timeout=0; COMMIT").is_err(),
         "the lock was given back"
@@ -330,7 +337,7 @@ fn a_log_that_grows_too_much_ends_the_transaction_early() {
         log_growth: 100_000,
         ..Patience::USUAL
     };
-    let mut dump = PageDump::start(&path, &ground.access, patience).unwrap();
+    let mut dump = started(&path, &ground.access, patience);
     let mut all = vec![0; 5_000];
     dump.read_exact(&mut all).unwrap();
     // While the snapshot is open, a checkpoint cannot bring the whole log home. Once it is over, one can.
@@ -460,7 +467,7 @@ fn a_dropped_dump_leaves_nothing() {
             looks: 1,
             ..Patience::USUAL
         };
-        let mut dump = PageDump::start(&path, &ground.access, patience).unwrap();
+        let mut dump = started(&path, &ground.access, patience);
         dump.read_exact(&mut [0; 5000]).unwrap();
         db.execute_batch("BEGIN IMMEDIATE; DELETE FROM log;").unwrap();
         drop(dump);

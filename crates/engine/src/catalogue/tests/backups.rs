@@ -427,6 +427,7 @@ fn a_restore_is_followed_step_by_step() {
         started_at: moment(2),
         ended_at: None,
         steps: vec![step("verify", StepState::Running, false)],
+        remarks: Vec::new(),
         counts: Vec::new(),
         error: None,
     };

@@ -32,7 +32,16 @@ fn armored(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_has_no_layer_comes_as_it_is() {
-    for plain in [&b""[..], b"x", b"PGDMP\x01", b"-- SQL\n", b"\x1f", b"\x28\xb5\x2f", b"age-encryption", &sample(300_000, 1)] {
+    for plain in [
+        &b""[..],
+        b"x",
+        b"PGDMP\x01",
+        b"-- SQL\n",
+        b"\x1f",
+        b"\x28\xb5\x2f",
+        b"age-encryption",
+        &sample(300_000, 1),
+    ] {
         let (layers, back) = open(plain, &mut no_key).unwrap();
         assert_eq!(layers, []);
         assert!(back.unwrap() == plain);
@@ -97,7 +106,10 @@ fn damage_is_never_taken_for_the_end() {
         (stored(&plain, Compression::Zstd(3), &Encryption::None).0, "zstd"),
         (stored(&plain, Compression::Gzip(6), &Encryption::None).0, "gzip"),
         (stored(&plain, Compression::Gzip(6), &recipient).0, "gzip.age"),
-        (armored(&stored(&plain, Compression::Gzip(6), &recipient).0), "gzip.age in text"),
+        (
+            armored(&stored(&plain, Compression::Gzip(6), &recipient).0),
+            "gzip.age in text",
+        ),
     ] {
         // From where its kind can be recognised on.
         for length in 40..bytes.len() {
@@ -106,7 +118,9 @@ fn damage_is_never_taken_for_the_end() {
                 continue;
             }
             let answer = open(&bytes[..length], &mut |_| Ok(identity.clone())).and_then(|(_, back)| back);
-            let error = answer.err().unwrap_or_else(|| panic!("{what} cut at {length} was taken for whole"));
+            let error = answer
+                .err()
+                .unwrap_or_else(|| panic!("{what} cut at {length} was taken for whole"));
             assert!(
                 matches!(error.code(), Code::VerifyMismatch | Code::DecryptFailed),
                 "{what} cut at {length}: {error}"
@@ -132,5 +146,8 @@ fn an_error_of_the_reader_stays() {
             Err(Error::new(Code::DestUnreachable, "dest_io").into())
         }
     }
-    assert_eq!(peel(Box::new(Breaks), &mut no_key).err().unwrap().code(), Code::DestUnreachable);
+    assert_eq!(
+        peel(Box::new(Breaks), &mut no_key).err().unwrap().code(),
+        Code::DestUnreachable
+    );
 }

@@ -69,10 +69,7 @@ fn gzip_reads_ours_at_every_level() {
 #[test]
 fn stock_tools_find_a_missing_end_of_ours() {
     let plain = sample(6_000_000, 1);
-    for (compression, test) in [
-        (Compression::Zstd(3), ["zstd", "-t"]),
-        (Compression::Gzip(6), ["gzip", "-t"]),
-    ] {
+    for (compression, test) in [(Compression::Zstd(3), ["zstd", "-t"]), (Compression::Gzip(6), ["gzip", "-t"])] {
         let (bytes, _) = stored(&plain, compression, &Encryption::None);
         assert!(tool(&test, &bytes).is_some());
         for turn in 1..20 {

@@ -204,7 +204,10 @@ fn all_uploads_get_the_same_and_come_back_uncommitted() {
     let plain = sample(3_000_000, 1);
     let mut heard = Vec::new();
     let options = options(Compression::Zstd(3), Encryption::None);
-    let stored = store(&mut &plain[..], uploads, &options, &mut |raw, stored| heard.push((raw, stored))).unwrap();
+    let stored = store(&mut &plain[..], uploads, &options, &mut |raw, stored| {
+        heard.push((raw, stored))
+    })
+    .unwrap();
     assert!(a.bytes() == b.bytes() && b.bytes() == c.bytes());
     assert_eq!(heard.last(), Some(&(3_000_000, stored.stored_bytes)));
     assert!(heard.is_sorted());
@@ -227,7 +230,9 @@ fn one_full_destination_does_not_stop_the_others() {
         ];
         let options = options(Compression::None, Encryption::None);
         let stored = store(&mut &plain[..], uploads, &options, &mut quiet()).unwrap();
-        let [(_, bad), (_, fine)] = &stored.uploads[..] else { panic!() };
+        let [(_, bad), (_, fine)] = &stored.uploads[..] else {
+            panic!()
+        };
         assert_eq!(bad.as_ref().err().unwrap().code(), Code::DestFull);
         assert!(fine.is_ok());
         assert!(good.bytes() == plain);
@@ -272,7 +277,9 @@ fn a_failed_read_is_a_failed_run() {
             let ours = Error::new(Code::DumpTruncated, "dump_truncated").with("tool", "pg_dump");
             let upload = Failing::after(usize::MAX, full(), &alive);
             let options = options(compression, Encryption::None);
-            let error = store(&mut Breaks(after, ours.clone()), one(upload), &options, &mut quiet()).err().unwrap();
+            let error = store(&mut Breaks(after, ours.clone()), one(upload), &options, &mut quiet())
+                .err()
+                .unwrap();
             assert_eq!(error, ours);
             assert_eq!(alive.load(Ordering::SeqCst), 0, "the upload is gone when `store` returns");
         }
@@ -284,7 +291,9 @@ fn a_failed_read_is_a_failed_run() {
         }
     }
     let options = options(Compression::None, Encryption::None);
-    let error = store(&mut Plain, one(Memory::default()), &options, &mut quiet()).err().unwrap();
+    let error = store(&mut Plain, one(Memory::default()), &options, &mut quiet())
+        .err()
+        .unwrap();
     assert_eq!(error.code(), Code::DumpFailed);
 }
 
@@ -321,8 +330,13 @@ fn a_cancel_does_not_wait_for_a_hanging_upload() {
                 Ok(into.len())
             }
         }
-        let error = store(&mut Raise(cancel, 0), one(upload), &options, &mut quiet()).err().unwrap();
-        assert_eq!((error.code(), error.detail("status").unwrap()), (Code::Cancelled, "143".into()));
+        let error = store(&mut Raise(cancel, 0), one(upload), &options, &mut quiet())
+            .err()
+            .unwrap();
+        assert_eq!(
+            (error.code(), error.detail("status").unwrap()),
+            (Code::Cancelled, "143".into())
+        );
         // It is dropped when it wakes.
         open(&gate);
         while dropped.load(Ordering::SeqCst) == 0 {
@@ -337,9 +351,11 @@ fn a_cancel_while_waiting_for_the_last_bytes() {
     let options = options(Compression::None, Encryption::None);
     let cancel = options.cancel.clone();
     // The dump ends at once; `store` waits for the upload, until the news raise the flag.
-    let error = store(&mut &b"x"[..], one(upload), &options, &mut |_, _| cancel.cancel(Reason::LeaseLost))
-        .err()
-        .unwrap();
+    let error = store(&mut &b"x"[..], one(upload), &options, &mut |_, _| {
+        cancel.cancel(Reason::LeaseLost)
+    })
+    .err()
+    .unwrap();
     assert_eq!(error.code(), Code::Interrupted);
     open(&gate);
 }
@@ -389,7 +405,13 @@ fn an_upload_that_panics_is_a_failed_upload() {
     let stored = store(&mut &b"hello"[..], uploads, &options, &mut quiet()).unwrap();
     assert_eq!(stored.uploads[0].1.as_ref().err().unwrap().code(), Code::Internal);
     assert!(stored.uploads[1].1.is_ok());
-    assert_eq!(store(&mut &b"hello"[..], one(Panics), &options, &mut quiet()).err().unwrap().code(), Code::Internal);
+    assert_eq!(
+        store(&mut &b"hello"[..], one(Panics), &options, &mut quiet())
+            .err()
+            .unwrap()
+            .code(),
+        Code::Internal
+    );
 }
 
 #[test]
@@ -428,7 +450,9 @@ fn wrong_keys_are_refused_before_anything_is_read() {
         Encryption::Passphrase(Secret::new("")),
     ] {
         let options = options(Compression::None, wrong);
-        let error = store(&mut Untouched, one(Memory::default()), &options, &mut quiet()).err().unwrap();
+        let error = store(&mut Untouched, one(Memory::default()), &options, &mut quiet())
+            .err()
+            .unwrap();
         assert_eq!(error.code(), Code::Usage);
     }
 }

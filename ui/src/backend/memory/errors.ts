@@ -1,0 +1,160 @@
+/** The errors of the in-memory backend, in both languages, the way the engine renders them. */
+import type { Code, CoffreError, Details } from '../types'
+
+type Texts = Record<string, { code: Code; en: [string, string]; fr: [string, string] }>
+
+const texts = {
+  tool_too_old: {
+    code: 'TOOL_TOO_OLD',
+    en: [
+      '{tool} {found} is older than the server, {server}.',
+      'Install the PostgreSQL client tools {major}, then try again. Nothing was written.',
+    ],
+    fr: [
+      '{tool} {found} est plus ancien que le serveur, {server}.',
+      'Installez les outils clients PostgreSQL {major}, puis réessayez. Rien n’a été écrit.',
+    ],
+  },
+  dest_unreachable: {
+    code: 'DEST_UNREACHABLE',
+    en: [
+      'The destination {destination} does not answer. Nothing was written.',
+      'Check that {place} is switched on and reachable, then try again.',
+    ],
+    fr: [
+      'La destination {destination} ne répond pas. Rien n’a été écrit.',
+      'Vérifiez que {place} est allumé et joignable, puis réessayez.',
+    ],
+  },
+  interrupted: {
+    code: 'INTERRUPTED',
+    en: ['Coffre ended before the backup was finished.', 'The unfinished part was removed. Start the backup again.'],
+    fr: [
+      'Coffre s’est arrêté avant la fin de la sauvegarde.',
+      'La partie inachevée a été supprimée. Relancez la sauvegarde.',
+    ],
+  },
+  cancelled: {
+    code: 'CANCELLED',
+    en: ['Somebody stopped this backup.', 'The unfinished part was removed.'],
+    fr: ['Quelqu’un a arrêté cette sauvegarde.', 'La partie inachevée a été supprimée.'],
+  },
+  skipped_overlap: {
+    code: 'BUSY',
+    en: ['The run before was not finished yet.', 'The next slot is not affected.'],
+    fr: ['L’exécution précédente n’était pas terminée.', 'Le créneau suivant n’est pas touché.'],
+  },
+  missed_asleep: {
+    code: 'INTERRUPTED',
+    en: ['This computer was asleep or Coffre was not running.', 'One catch-up makes up for the missed slots.'],
+    fr: [
+      'Cet ordinateur était en veille, ou Coffre ne tournait pas.',
+      'Un seul rattrapage remplace les créneaux manqués.',
+    ],
+  },
+  unreachable: {
+    code: 'UNREACHABLE',
+    en: ['{place} does not answer.', 'Check the host and the port, and that a firewall lets this computer through.'],
+    fr: ['{place} ne répond pas.', 'Vérifiez l’hôte et le port, et qu’un pare-feu laisse passer cet ordinateur.'],
+  },
+  auth_failed: {
+    code: 'AUTH_FAILED',
+    en: [
+      'The server refuses the password of {user}.',
+      'Type it again. The old one stays in the keychain until you save.',
+    ],
+    fr: [
+      'Le serveur refuse le mot de passe de {user}.',
+      'Saisissez-le de nouveau. L’ancien reste dans le trousseau tant que vous n’enregistrez pas.',
+    ],
+  },
+  field_required: { code: 'USAGE', en: ['This is needed.', ''], fr: ['Ce champ est nécessaire.', ''] },
+  address_port: {
+    code: 'USAGE',
+    en: ['A port is a number from 1 to 65535.', ''],
+    fr: ['Un port est un nombre de 1 à 65535.', ''],
+  },
+  path_absolute: {
+    code: 'USAGE',
+    en: ['Give the whole path, from the root.', ''],
+    fr: ['Donnez le chemin complet, depuis la racine.', ''],
+  },
+  name_taken: { code: 'USAGE', en: ['{name} exists already.', ''], fr: ['{name} existe déjà.', ''] },
+  name_empty: { code: 'USAGE', en: ['A name is needed.', ''], fr: ['Un nom est nécessaire.', ''] },
+  destinations_none: {
+    code: 'USAGE',
+    en: ['Choose at least one destination.', ''],
+    fr: ['Choisissez au moins une destination.', ''],
+  },
+  in_use: {
+    code: 'REFUSED',
+    en: ['{name} is used by {plans}.', 'Remove or change these plans first.'],
+    fr: ['{name} est utilisé par {plans}.', 'Supprimez ou modifiez d’abord ces plans.'],
+  },
+  not_found: { code: 'NOT_FOUND', en: ['This no longer exists.', ''], fr: ['Ceci n’existe plus.', ''] },
+  busy: {
+    code: 'BUSY',
+    en: ['{source} is being backed up already.', 'Wait for it to end, or cancel it.'],
+    fr: ['{source} est déjà en cours de sauvegarde.', 'Attendez la fin, ou annulez-la.'],
+  },
+  last_verified: {
+    code: 'REFUSED',
+    en: ['This is the last verified backup of {source}.', 'Make and verify a newer one first.'],
+    fr: ['C’est la dernière sauvegarde vérifiée de {source}.', 'Faites-en et vérifiez-en d’abord une plus récente.'],
+  },
+  target_not_empty: {
+    code: 'REFUSED',
+    en: ['{target} is not empty. Nothing that exists is ever touched.', 'Choose a new name.'],
+    fr: ['{target} n’est pas vide. Rien de ce qui existe n’est jamais touché.', 'Choisissez un nouveau nom.'],
+  },
+  replace_later: {
+    code: 'REFUSED',
+    en: [
+      'Replacing live data comes with a later version.',
+      'Restore into a new place, check it, then switch your application over.',
+    ],
+    fr: [
+      'Remplacer des données vivantes viendra avec une version suivante.',
+      'Restaurez à un nouvel endroit, vérifiez, puis basculez votre application.',
+    ],
+  },
+  secret_locked: {
+    code: 'SECRET_UNAVAILABLE',
+    en: ['The keychain is locked.', 'Unlock it. What waits for it starts by itself; nothing is lost.'],
+    fr: ['Le trousseau est verrouillé.', 'Déverrouillez-le. Ce qui l’attend démarre tout seul ; rien n’est perdu.'],
+  },
+  catalogue_corrupt: {
+    code: 'CATALOGUE_CORRUPT',
+    en: ['Coffre’s own catalogue is damaged.', 'Your backups are intact. Rebuild the catalogue from a destination.'],
+    fr: [
+      'Le catalogue de Coffre est endommagé.',
+      'Vos sauvegardes sont intactes. Reconstruisez le catalogue depuis une destination.',
+    ],
+  },
+  internal: {
+    code: 'INTERNAL',
+    en: ['Something in Coffre did not work: {cause}', 'The details are in the log.'],
+    fr: ['Quelque chose n’a pas marché dans Coffre : {cause}', 'Les détails sont dans le journal technique.'],
+  },
+  tool_newer: {
+    code: 'TOOL_WRONG',
+    en: ['{tool} {found} is newer than the server, {server}. That is allowed.', ''],
+    fr: ['{tool} {found} est plus récent que le serveur, {server}. C’est permis.', ''],
+  },
+} satisfies Texts
+
+export type ErrorText = keyof typeof texts
+
+/** French typography asks for narrow no-break spaces; written here as plain ones before `; : ? !`. */
+const narrow = (text: string) => text.replace(/ ([:;?!»])/g, '\u202f$1')
+
+/** One error, said in a language. */
+export function errorOf(text: ErrorText, details: Details = {}, language: 'en' | 'fr' = 'en'): CoffreError {
+  const found = texts[text]
+  const put = (message: string) =>
+    message.replace(/\{(\w+)\}/g, (whole, name: string) =>
+      details[name] === undefined ? whole : String(details[name]),
+    )
+  const [message, hint] = found[language].map((words) => put(language === 'fr' ? narrow(words) : words))
+  return { code: found.code, text, message: message ?? '', hint: hint ?? '', details }
+}

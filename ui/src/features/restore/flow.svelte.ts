@@ -1,0 +1,181 @@
+/** Where a guided restore stands. It only ever goes on with what the backend planned and still holds to be true. */
+import {
+  asCoffreError,
+  type BackupDetail,
+  backend,
+  type CoffreError,
+  hear,
+  type Restore,
+  type RestorePlan,
+  type RestoreTargetOption,
+} from '../../backend'
+
+export const COUNT_DOWN_S = 10
+export type StepName = 'where' | 'preview' | 'confirm' | 'restore'
+export const STEPS: StepName[] = ['where', 'preview', 'confirm', 'restore']
+/** Said aloud at these; more would only be noise. */
+const SPOKEN = [10, 5, 3, 2, 1]
+
+export class Flow {
+  step: StepName = $state('where')
+  detail: BackupDetail | null = $state.raw(null)
+  options: RestoreTargetOption[] | null = $state.raw(null)
+  kind: RestoreTargetOption['kind'] | null = $state(null)
+  value = $state('')
+  secret = $state('')
+  plan: RestorePlan | null = $state.raw(null)
+  typed = $state('')
+  /** Seconds left of the count-down, while it runs. */
+  left: number | null = $state(null)
+  spoken: number | null = $state(null)
+  restore: Restore | null = $state.raw(null)
+  busy = $state(false)
+  error: CoffreError | null = $state.raw(null)
+  #timer: ReturnType<typeof setInterval> | undefined
+  #unhear: (() => void) | undefined
+  #ended = false
+  readonly backup_id: string | null
+  readonly file: string | null
+  readonly #restore_id: string | null
+
+  constructor(wish: { backup_id: string | null; file: string | null; restore_id?: string | null }) {
+    this.backup_id = wish.backup_id
+    this.file = wish.file
+    this.#restore_id = wish.restore_id ?? null
+  }
+
+  /** Finds out what is restored and where it could go. */
+  begin = async (): Promise<void> => {
+    await this.#attempt(async () => {
+      if (this.#restore_id) {
+        await this.#follow(await backend().showRestore({ id: this.#restore_id }))
+        return
+      }
+      const [options, detail] = await Promise.all([
+        backend().restoreTargets({ backup_id: this.backup_id, file: this.file }),
+        this.backup_id ? backend().showBackup({ id: this.backup_id }) : Promise.resolve(null),
+      ])
+      if (this.#ended) return
+      this.options = options
+      this.detail = detail
+      const first = options.find((o) => !o.refusal)
+      if (first) this.pick(first.kind)
+    })
+  }
+
+  /** The sheet was closed. Work that has begun goes on. */
+  end(): void {
+    this.#ended = true
+    this.stopCounting()
+    this.#unhear?.()
+  }
+
+  get option(): RestoreTargetOption | undefined {
+    return this.options?.find((o) => o.kind === this.kind)
+  }
+
+  pick(kind: RestoreTargetOption['kind']): void {
+    this.kind = kind
+    this.value = this.options?.find((o) => o.kind === kind)?.suggestion ?? ''
+    this.error = null
+  }
+
+  preview = async (): Promise<void> => {
+    await this.#attempt(async () => {
+      if (!this.kind) return
+      const plan = await backend().planRestore({
+        request: {
+          backup_id: this.backup_id,
+          file: this.file,
+          target: { kind: this.kind, value: this.value.trim(), secret: this.secret || null },
+        },
+      })
+      if (this.#ended) return
+      this.plan = plan
+      this.typed = ''
+      this.step = 'preview'
+    })
+  }
+
+  get matches(): boolean {
+    return this.plan !== null && this.typed === this.plan.name
+  }
+
+  /** The second half of the confirmation. It can be stopped until its last second. */
+  count(): void {
+    if (!this.matches || this.left !== null || this.busy) return
+    this.error = null
+    this.#tick(COUNT_DOWN_S)
+    this.#timer = setInterval(() => this.#tick((this.left ?? 1) - 1), 1000)
+  }
+  #tick(left: number): void {
+    if (left <= 0) {
+      this.stopCounting()
+      void this.#start()
+      return
+    }
+    this.left = left
+    if (SPOKEN.includes(left)) this.spoken = left
+  }
+  stopCounting(): void {
+    clearInterval(this.#timer)
+    this.left = null
+    this.spoken = null
+  }
+
+  async #start(): Promise<void> {
+    await this.#attempt(async () => {
+      if (!this.plan) return
+      await this.#follow(await backend().startRestore({ confirmation: this.plan.confirmation, name: this.typed }))
+    })
+  }
+
+  async #follow(restore: Restore): Promise<void> {
+    this.restore = restore
+    this.step = 'restore'
+    const { id } = restore
+    const load = async () => {
+      try {
+        const now = await backend().showRestore({ id })
+        if (!this.#ended) this.restore = now
+      } catch (thrown) {
+        this.error = asCoffreError(thrown)
+      }
+    }
+    this.#unhear = hear((event) => {
+      if (
+        event.type === 'lagged' ||
+        (event.type === 'invalidated' &&
+          event.tags.some((tag) => tag.noun === 'restores' && (!tag.id || tag.id === id)))
+      )
+        void load()
+    })
+    await load()
+  }
+
+  /** Stops the work; the target is as before. */
+  cancel = async (): Promise<void> => {
+    const id = this.restore?.id
+    if (id) await this.#attempt(async () => void (await backend().cancelRun({ id })))
+  }
+
+  back(): void {
+    this.stopCounting()
+    this.error = null
+    this.step = this.step === 'confirm' ? 'preview' : 'where'
+  }
+
+  async #attempt(act: () => Promise<void>): Promise<void> {
+    this.busy = true
+    this.error = null
+    try {
+      await act()
+    } catch (thrown) {
+      this.error = asCoffreError(thrown)
+      // A plan that no longer holds is made again, not insisted on.
+      if (this.step === 'confirm') this.stopCounting()
+    } finally {
+      this.busy = false
+    }
+  }
+}

@@ -1,0 +1,12 @@
+/** What is being asked of the person now: the pop-ups that any view may open. Ids and plain values alone. */
+
+class Ask {
+  palette = $state(false)
+  shortcuts = $state(false)
+  /** The choice of what to back up; or straight away, for one source or plan. */
+  backup = $state(false)
+  /** What the restore sheet is about. */
+  restore: { backup_id: string | null; file: string | null; restore_id?: string | null } | null = $state.raw(null)
+}
+
+export const ask = new Ask()

@@ -1,0 +1,35 @@
+/** The sentence that says how well a source is protected, from its parts. */
+import { ago, duration, roughly } from '../i18n/format.svelte'
+import { type Sayable, sayError, t } from '../i18n/index.svelte'
+
+export interface ProtectionParts {
+  state: 'protected' | 'at_risk' | 'unprotected'
+  cause: 'no_plan' | 'never' | 'stale' | 'few_copies' | 'last_failed' | 'paused' | null
+  last_verified_at: string | null
+  copies: number
+  places: number
+  restore_ms: number | null
+  error: Sayable | null
+}
+
+/** "Last verified copy 11 h ago, 3 copies, 2 places." */
+export function copySentence(p: ProtectionParts): string {
+  if (!p.last_verified_at) return t('protection.never')
+  if (p.state === 'unprotected') return t('protection.last', { ago: ago(p.last_verified_at) })
+  return t('protection.last_copies', {
+    ago: ago(p.last_verified_at),
+    copies: t('protection.copies', { count: p.copies }),
+    places: t('protection.places', { count: p.places }),
+  })
+}
+
+/** What follows: the reason for worry, or how long a restore takes. */
+export function reasonSentence(p: ProtectionParts): string {
+  if (p.error) return sayError(p.error).message
+  if (p.cause && p.cause !== 'never') return t(`protection.cause.${p.cause}`)
+  if (p.cause === 'never') return ''
+  if (p.restore_ms === null) return t('protection.not_rehearsed')
+  return t(p.restore_ms < 60_000 ? 'protection.restore_takes' : 'protection.restore_about', {
+    time: p.restore_ms < 60_000 ? duration(Math.round(p.restore_ms / 1000) * 1000) : roughly(p.restore_ms),
+  })
+}

@@ -1,0 +1,294 @@
+import { fireEvent } from '@testing-library/svelte'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { accessible, NOON, screen, start, waitFor } from './start'
+
+afterEach(() => vi.useRealTimers())
+
+describe('a restore', () => {
+  async function toConfirm() {
+    const opened = await start('/overview', { now: NOON })
+    const { memory, user } = opened
+    const backup = memory.data.backups.find((b) => b.source === 'shop' && b.state === 'verified' && b.plan)
+    window.location.hash = `/backups/${backup?.id}`
+    await user.click(await screen.findByRole('button', { name: 'Restore…' }))
+    await screen.findByText('Where should it go?')
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Preview' }))
+    await screen.findByText('Checked just now')
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Continue' }))
+    return { ...opened, field: await screen.findByLabelText(/Type the name to confirm/) }
+  }
+
+  it('goes through where, preview, name, count-down, work and result', async () => {
+    const { memory, user, field } = await toConfirm()
+    const go = screen.getByRole('button', { name: 'Start the restore' })
+    expect(go).toHaveProperty('disabled', true)
+    await user.type(field, 'shop2')
+    expect(screen.getByText('This is another name.')).toBeTruthy()
+    expect(go).toHaveProperty('disabled', true)
+    await user.clear(field)
+    await user.type(field, 'shop')
+    expect(screen.getByText('The name matches.')).toBeTruthy()
+
+    vi.useFakeTimers({ now: NOON })
+    fireEvent.click(go)
+    await vi.advanceTimersByTimeAsync(100)
+    expect(screen.getAllByText('The restore starts in 10 seconds').length).toBeGreaterThan(0)
+    expect(document.activeElement?.textContent).toBe('Stop the count-down')
+    await vi.advanceTimersByTimeAsync(9000)
+    expect(memory.works.list).toHaveLength(0)
+    expect(screen.getAllByText('The restore starts in 1 second').length).toBeGreaterThan(0)
+    await vi.advanceTimersByTimeAsync(1100)
+    vi.useRealTimers()
+    expect(memory.works.list).toHaveLength(1)
+    await screen.findByText('The live data is untouched')
+    await accessible()
+    memory.works.advance(80)
+    expect(await screen.findByText(/is exactly the backup/)).toBeTruthy()
+    expect(screen.getByText('13 tables and 1,142,402 rows, each count equal to the manifest.')).toBeTruthy()
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Done' }))
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+  })
+
+  it('the count-down can be stopped, with Escape too, and nothing has happened', async () => {
+    const { memory, user, field } = await toConfirm()
+    await user.type(field, 'shop')
+    for (const stop of [
+      () => user.click(screen.getByRole('button', { name: 'Stop the count-down' })),
+      () => user.keyboard('{Escape}'),
+    ]) {
+      await user.click(screen.getByRole('button', { name: 'Start the restore' }))
+      await screen.findByRole('button', { name: 'Stop the count-down' })
+      await stop()
+      await waitFor(() => expect(screen.queryByRole('button', { name: 'Stop the count-down' })).toBeNull())
+    }
+    expect(memory.works.list).toHaveLength(0)
+    expect(screen.getByRole('dialog')).toBeTruthy()
+  })
+
+  it('a target that is not empty is refused before anything is asked', async () => {
+    const { memory, user } = await start('/overview', { now: NOON })
+    const backup = memory.data.backups.find((b) => b.source === 'chrono' && b.state === 'verified')
+    window.location.hash = `/backups/${backup?.id}`
+    await user.click(await screen.findByRole('button', { name: 'Restore…' }))
+    const path = await screen.findByLabelText('Path of the new file')
+    await user.clear(path)
+    await user.type(path, '/tmp/taken.db')
+    await user.click(screen.getByRole('button', { name: 'Preview' }))
+    expect(await screen.findByText('This cannot be done')).toBeTruthy()
+    expect(screen.getByRole('button', { name: 'Continue' })).toHaveProperty('disabled', true)
+  })
+
+  it('cancelled in the middle says that everything is as before', async () => {
+    const { memory, user, field } = await toConfirm()
+    await user.type(field, 'shop')
+    vi.useFakeTimers({ now: NOON })
+    fireEvent.click(screen.getByRole('button', { name: 'Start the restore' }))
+    await vi.advanceTimersByTimeAsync(10_500)
+    vi.useRealTimers()
+    memory.works.advance(20)
+    await user.click(await screen.findByRole('button', { name: 'Cancel, change nothing' }))
+    expect(await screen.findByText('Everything is as before')).toBeTruthy()
+    expect(screen.queryByText(/is exactly the backup/)).toBeNull()
+  })
+})
+
+describe('forms', () => {
+  it('a source: checked while typing, tested, saved, and its plan comes next', async () => {
+    const { memory, user } = await start('/sources/new', { now: NOON })
+    await user.type(await screen.findByLabelText('Database'), 'billing')
+    await user.type(screen.getByLabelText(/^Port/), '54322222')
+    expect(await screen.findByText('A port is a number from 1 to 65535.')).toBeTruthy()
+    await user.clear(screen.getByLabelText(/^Port/))
+    await user.type(screen.getByLabelText('User'), 'coffre')
+    await user.type(screen.getByLabelText('Password'), 'wrong')
+    expect(screen.getByLabelText('Name')).toHaveProperty('value', 'billing')
+    await user.click(screen.getByRole('button', { name: 'Test connection' }))
+    expect(await screen.findByText('The server refuses the password of coffre.')).toBeTruthy()
+    await user.clear(screen.getByLabelText('Password'))
+    await user.type(screen.getByLabelText('Password'), 'right')
+    await user.click(screen.getByRole('button', { name: 'Test connection' }))
+    expect(await screen.findByText('The database answers')).toBeTruthy()
+    await user.click(screen.getByRole('button', { name: 'Save and continue' }))
+    await waitFor(() => expect(window.location.hash).toMatch(/^#\/plans\/new\?source=/))
+    expect(memory.data.sources.at(-1)?.source).toMatchObject({ name: 'billing', has_secret: true })
+    expect(await screen.findByDisplayValue('billing daily')).toBeTruthy()
+    await user.click(screen.getByRole('button', { name: 'Save and back up now' }))
+    await screen.findByRole('heading', { level: 2, name: /billing/ })
+  })
+
+  it('a password never comes back; empty means keep', async () => {
+    const { memory, user } = await start('/sources/0199f000-0001-7000-8000-000000000001', { now: NOON })
+    const field = await screen.findByLabelText('Password')
+    expect(field).toHaveProperty('value', '')
+    expect(document.body.textContent).toContain('Kept in the keychain')
+    await user.clear(screen.getByLabelText('Host'))
+    await user.type(screen.getByLabelText('Host'), 'db2.acme.fr')
+    await user.click(screen.getByRole('button', { name: 'Save' }))
+    await waitFor(() => expect(window.location.hash).toBe('#/sources'))
+    expect(memory.data.sources.find((s) => s.source.name === 'shop')?.source).toMatchObject({
+      has_secret: true,
+      address: 'postgres://coffre@db2.acme.fr:5432/shop',
+    })
+  })
+
+  it('leaving a form with changes asks first', async () => {
+    const { user } = await start('/plans/0199f000-0003-7000-8000-000000000001', { now: NOON })
+    await user.type(await screen.findByLabelText('Name of the plan'), ' x')
+    await user.click(screen.getByRole('link', { name: /^Journal/ }))
+    expect(await screen.findByText('Leave without saving?')).toBeTruthy()
+    expect(document.activeElement?.textContent).toBe('Stay')
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Stay' }))
+    expect(screen.getByDisplayValue('nightly x')).toBeTruthy()
+    await user.click(screen.getByRole('link', { name: /^Journal/ }))
+    await user.click(await screen.findByRole('button', { name: 'Leave' }))
+    await waitFor(() => expect(window.location.hash).toBe('#/journal'))
+  })
+
+  it('a source in use is not removed, and the reason is in the question', async () => {
+    const { memory, user } = await start('/sources/0199f000-0001-7000-8000-000000000001', { now: NOON })
+    await user.click(await screen.findByRole('button', { name: 'Remove…' }))
+    await user.click(await screen.findByRole('button', { name: 'Remove' }))
+    expect(await screen.findByText('shop is used by nightly.')).toBeTruthy()
+    expect(memory.data.sources.some((s) => s.source.name === 'shop')).toBe(true)
+  })
+})
+
+describe('backups', () => {
+  it('pin, and take it back with the keyboard', async () => {
+    const { memory, user } = await start('/overview', { now: NOON })
+    const id = memory.data.backups.find((b) => b.source === 'shop' && b.state === 'verified' && !b.pinned)?.id
+    window.location.hash = `/backups/${id}`
+    await screen.findByText('Proofs')
+    await user.keyboard('p')
+    expect(await screen.findByText('Pinned: retention leaves it')).toBeTruthy()
+    expect(memory.data.backups.find((b) => b.id === id)?.pinned).toBe(true)
+    await user.keyboard('{Control>}z{/Control}')
+    await waitFor(() => expect(memory.data.backups.find((b) => b.id === id)?.pinned).toBe(false))
+  })
+
+  it('deleting shows what goes and what stays; focus starts on Keep', async () => {
+    const { memory, user } = await start('/overview', { now: NOON })
+    const id = memory.data.backups.find((b) => b.source === 'shop' && b.state === 'verified')?.id
+    window.location.hash = `/backups/${id}`
+    await user.click(await screen.findByRole('button', { name: 'More' }))
+    await user.click(await screen.findByRole('menuitem', { name: 'Delete…' }))
+    expect(await screen.findByText(/verified backups of shop stay/)).toBeTruthy()
+    await waitFor(() => expect(document.activeElement?.textContent).toBe('Keep'))
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Delete' }))
+    await waitFor(() => expect(memory.data.backups.some((b) => b.id === id)).toBe(false))
+  })
+
+  it('a dialog that is cancelled is no download and no error', async () => {
+    const { memory, user } = await start('/overview', { now: NOON, chosen: null })
+    window.location.hash = `/backups/${memory.data.backups.find((b) => b.source === 'shop' && b.state === 'verified')?.id}`
+    await user.click(await screen.findByRole('button', { name: 'Download…' }))
+    expect(screen.queryByText('Downloaded')).toBeNull()
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
+
+  it('progress moves, is told by tenths, and Cancel cancels', async () => {
+    const { memory, user } = await start('/overview', { now: NOON })
+    await screen.findByText(/sources are protected/)
+    await memory.commands.runBackup({ plan_id: '0199f000-0003-7000-8000-000000000003', source_id: null })
+    memory.works.advance(40)
+    const bar = await screen.findByRole('progressbar', { name: 'Progress of chrono' })
+    await waitFor(() => expect(Number(bar.getAttribute('aria-valuenow'))).toBeGreaterThan(20))
+    await user.click(screen.getByRole('button', { name: 'Cancel chrono' }))
+    await waitFor(() => expect(screen.queryByRole('progressbar')).toBeNull())
+    expect(memory.data.backups[0]?.state).toBe('cancelled')
+  })
+
+  it('arrows move through the rows, Enter opens, Escape closes', async () => {
+    const { user } = await start('/backups', { now: NOON })
+    await waitFor(() => expect(document.querySelectorAll('[data-index]').length).toBeGreaterThan(5))
+    document.querySelector<HTMLElement>('[data-index="0"]')?.focus()
+    await user.keyboard('{ArrowDown}')
+    await waitFor(() => expect((document.activeElement as HTMLElement).dataset.index).toBe('1'))
+    await user.keyboard('{Enter}')
+    await waitFor(() => expect(window.location.hash).toMatch(/^#\/backups\/0199/))
+    await screen.findByRole('heading', { level: 2 })
+    await user.keyboard('{Escape}')
+    await waitFor(() => expect(window.location.hash).toBe('#/backups'))
+  })
+})
+
+describe('keyboard', () => {
+  it('digits, palette, list of shortcuts', async () => {
+    const { user } = await start('/overview', { now: NOON })
+    await user.keyboard('7')
+    await waitFor(() => expect(window.location.hash).toBe('#/journal'))
+    await user.keyboard('?')
+    expect(await screen.findByText('Keyboard shortcuts')).toBeTruthy()
+    await accessible()
+    await user.keyboard('{Escape}')
+    await user.keyboard('{Control>}k{/Control}')
+    const field = await screen.findByRole('combobox', { name: 'Search or run a command' })
+    await accessible()
+    await user.type(field, 'settings')
+    await user.keyboard('{Enter}')
+    await waitFor(() => expect(window.location.hash).toBe('#/settings'))
+  })
+
+  it('single letters can be switched off; fields keep theirs', async () => {
+    const { user } = await start('/journal', { now: NOON, settings: { shortcuts: 'off' } })
+    await screen.findByRole('table')
+    await user.keyboard('1')
+    expect(window.location.hash).toBe('#/journal')
+    const { user: again } = await start('/journal', { now: NOON })
+    await again.type(await screen.findByLabelText('Search the journal'), '1b?')
+    expect(window.location.hash.startsWith('#/journal')).toBe(true)
+    expect(screen.queryByRole('dialog')).toBeNull()
+  })
+})
+
+describe('pushed events', () => {
+  it('somebody else’s change appears by itself', async () => {
+    const { memory } = await start('/sources', { now: NOON })
+    await screen.findByRole('link', { name: 'shop' })
+    for (const s of memory.data.sources) if (s.source.name === 'shop') s.source = { ...s.source, name: 'shop-eu' }
+    memory.invalidate('sources')
+    expect(await screen.findByRole('link', { name: 'shop-eu' })).toBeTruthy()
+  })
+  it('quitting with work running is a question whose harmless answer has focus', async () => {
+    const { memory } = await start('/overview', { now: NOON })
+    await memory.commands.runBackup({ plan_id: '0199f000-0003-7000-8000-000000000003', source_id: null })
+    memory.push({ type: 'quit_requested', running: memory.works.list.map((w) => w.running) })
+    expect(await screen.findByText('A backup is running. Quit anyway?')).toBeTruthy()
+    await waitFor(() => expect(document.activeElement?.textContent).toBe('Stay'))
+    await accessible()
+  })
+  it('a notification leads to its view', async () => {
+    const { memory } = await start('/overview', { now: NOON })
+    memory.push({ type: 'navigate', route: '/health' })
+    await waitFor(() => expect(window.location.hash).toBe('#/health'))
+  })
+})
+
+describe('settings', () => {
+  it('language and theme at once, without losing the place', async () => {
+    const { user } = await start('/settings', { now: NOON })
+    await user.click(await screen.findByRole('radio', { name: 'Français' }))
+    expect(await screen.findByText('Langue et aspect')).toBeTruthy()
+    await user.click(screen.getByRole('radio', { name: 'Sombre' }))
+    await waitFor(() => expect(document.documentElement.dataset.theme).toBe('dark'))
+  })
+  it('a locked keychain has its own words and next action', async () => {
+    await start('/settings', { now: NOON, secrets: 'locked' })
+    expect(await screen.findByText('The keychain is locked')).toBeTruthy()
+    expect(screen.getByText(/Unlock it/)).toBeTruthy()
+  })
+  it('a key that nobody holds a copy of is said to be one', async () => {
+    const { user } = await start('/settings', { now: NOON })
+    await screen.findAllByText('coffre-2026')
+    await user.click(await screen.findByRole('button', { name: 'Make a key…' }))
+    await user.click(await screen.findByRole('button', { name: 'Make the key' }))
+    const warning = await screen.findByText('Nobody holds a copy yet')
+    expect(warning).toBeTruthy()
+    await accessible()
+  })
+})
