@@ -100,7 +100,11 @@ fn fetch(
     let place = place::open(engine, &destination, cancel)?;
     let source = place.storage.open(&copy.key)?;
     let (folder, name) = local_folder(engine, path, cancel)?;
-    let mut upload = folder.begin(&name)?;
+    let mut upload = folder.begin(&name).map_err(|e| match e.text() {
+        // The rule for names at destinations, told in the words of the person who chose this one.
+        "key_unsafe" => Error::new(Code::Usage, "file_name").with("path", path.display().to_string()),
+        _ => e,
+    })?;
     let stall = engine.stall()?;
     if raw {
         let mut sink = |bytes: &[u8]| {

@@ -174,6 +174,7 @@ CREATE TABLE restores (
     started_at       TEXT NOT NULL CHECK (started_at LIKE '____-__-__T__:__:__.___Z'),
     ended_at         TEXT CHECK (ended_at LIKE '____-__-__T__:__:__.___Z'),
     error            TEXT CHECK (error IS NULL OR json_valid(error)),
+    remarks          TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(remarks)),
     resource         TEXT,
     fence            INTEGER,
     CHECK (backup_id IS NOT NULL OR file IS NOT NULL),
