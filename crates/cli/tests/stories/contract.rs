@@ -39,7 +39,10 @@ fn check_error(outcome: &Outcome, status: i32) {
     let document = outcome.json();
     assert!(document.is_object(), "{outcome}");
     assert!(outcome.stdout.ends_with("}\n"), "{outcome}");
-    assert!(!outcome.stdout.contains('\u{1b}') && !outcome.stderr.contains('\u{1b}'), "no colours in a pipe: {outcome}");
+    assert!(
+        !outcome.stdout.contains('\u{1b}') && !outcome.stderr.contains('\u{1b}'),
+        "no colours in a pipe: {outcome}"
+    );
     if status == 0 {
         assert!(document.get("error").is_none(), "{outcome}");
         return;
@@ -52,10 +55,16 @@ fn check_error(outcome: &Outcome, status: i32) {
         let words = text(error, field);
         assert!(!words.is_empty() || field == "hint", "{outcome}");
         assert!(!words.starts_with(code), "an error without words: {outcome}");
-        assert!(!words.contains('{') && !words.contains("error."), "words with a hole: {outcome}");
+        assert!(
+            !words.contains('{') && !words.contains("error."),
+            "words with a hole: {outcome}"
+        );
     }
     assert!(error["details"].is_object(), "{outcome}");
-    assert!(!error["details"].as_object().unwrap().keys().any(|k| k.starts_with("__")), "{outcome}");
+    assert!(
+        !error["details"].as_object().unwrap().keys().any(|k| k.starts_with("__")),
+        "{outcome}"
+    );
     let expected = match code {
         "USAGE" => 2,
         "VERIFY_MISMATCH" | "DECRYPT_FAILED" => 3,
@@ -79,41 +88,103 @@ fn every_command_answers_one_document() {
     has(&run(&["source", "list"])["sources"][0], source, "source list");
     has(&run(&["source", "show", "shop"])["source"], source, "source show");
     let test = run(&["source", "test", "shop"]);
-    has(&test["probe"], "server_version tool estimated_bytes tables remarks", "source test");
+    has(
+        &test["probe"],
+        "server_version tool estimated_bytes tables remarks",
+        "source test",
+    );
     assert_eq!(test["ok"], true);
-    has(&run(&["source", "edit", "shop", "--name", "shop"])["source"], source, "source edit");
+    has(
+        &run(&["source", "edit", "shop", "--name", "shop"])["source"],
+        source,
+        "source edit",
+    );
     let destination = "id name address created_at";
-    has(&run(&["destination", "add", &disk_address, "--name", "disk"])["destination"], destination, "destination add");
-    has(&run(&["destination", "test", "disk"])["test"], "exists place free_bytes", "destination test");
-    has(&run(&["destination", "list"])["destinations"][0], destination, "destination list");
-    has(&run(&["destination", "show", "disk"])["destination"], destination, "destination show");
-    has(&run(&["key", "create", "main"])["key"], "id name kind recipient created_at", "key create");
+    has(
+        &run(&["destination", "add", &disk_address, "--name", "disk"])["destination"],
+        destination,
+        "destination add",
+    );
+    has(
+        &run(&["destination", "test", "disk"])["test"],
+        "exists place free_bytes",
+        "destination test",
+    );
+    has(
+        &run(&["destination", "list"])["destinations"][0],
+        destination,
+        "destination list",
+    );
+    has(
+        &run(&["destination", "show", "disk"])["destination"],
+        destination,
+        "destination show",
+    );
+    has(
+        &run(&["key", "create", "main"])["key"],
+        "id name kind recipient created_at",
+        "key create",
+    );
     let exported = run(&["key", "export", "main", "--to", &work("main.key")]);
     has(&exported["key"], "id name kind recipient", "key export");
-    assert!(!exported.to_string().contains("AGE-SECRET-KEY-"), "written to a file, not told");
+    assert!(
+        !exported.to_string().contains("AGE-SECRET-KEY-"),
+        "written to a file, not told"
+    );
     has(&run(&["key", "list"])["keys"][0], "id name kind recipient", "key list");
-    has(&run(&["key", "import", "again", "--from", &work("main.key")])["key"], "id name", "key import");
+    has(
+        &run(&["key", "import", "again", "--from", &work("main.key")])["key"],
+        "id name",
+        "key import",
+    );
     let plan = "id name source destinations every kind compression encryption retention";
-    let line = ["plan", "add", "--name", "nightly", "--source", "shop", "--to", "disk", "--every", "daily", "--keep-daily", "7"];
+    let line = [
+        "plan",
+        "add",
+        "--name",
+        "nightly",
+        "--source",
+        "shop",
+        "--to",
+        "disk",
+        "--every",
+        "daily",
+        "--keep-daily",
+        "7",
+    ];
     has(&run(&line)["plan"], plan, "plan add");
     has(&run(&["plan", "list"])["plans"][0], plan, "plan list");
     has(&run(&["plan", "show", "nightly"])["plan"], plan, "plan show");
-    has(&run(&["plan", "edit", "nightly", "--compression", "gzip:9", "--encrypt", "main"])["plan"], plan, "plan edit");
+    has(
+        &run(&["plan", "edit", "nightly", "--compression", "gzip:9", "--encrypt", "main"])["plan"],
+        plan,
+        "plan edit",
+    );
 
     let made = run(&["backup", "--plan", "nightly", "--note", "a note", "--pin"]);
     let backup = &made["backup"];
     has(backup, BACKUP, "backup");
     has(&backup["copies"][0], COPY, "backup's copy");
     has(&backup["tool"], "name path version", "backup's tool");
-    assert_eq!((text(backup, "type"), text(backup, "plan"), text(backup, "trigger")), ("daily", "nightly", "manual"));
-    assert_eq!((text(backup, "compression"), text(backup, "encryption"), text(backup, "note")), ("gzip:9", "main", "a note"));
+    assert_eq!(
+        (text(backup, "type"), text(backup, "plan"), text(backup, "trigger")),
+        ("daily", "nightly", "manual")
+    );
+    assert_eq!(
+        (text(backup, "compression"), text(backup, "encryption"), text(backup, "note")),
+        ("gzip:9", "main", "a note")
+    );
     assert_eq!(backup["pinned"], true);
     assert!(text(backup, "started_at").ends_with('Z'));
     let (id, code) = (text(backup, "id").to_owned(), text(backup, "code").to_owned());
     assert_eq!(code.len(), "BKP-20260205211302-IWD8".len());
     let listed = run(&["list"]);
     has(&listed, "backups total page per_page stats", "list");
-    has(&listed["stats"], "stored_bytes verified failed last_verified_at", "list's stats");
+    has(
+        &listed["stats"],
+        "stored_bytes verified failed last_verified_at",
+        "list's stats",
+    );
     has(&listed["backups"][0], BACKUP, "list");
     for reference in [&id, &code] {
         has(&run(&["show", reference])["backup"], BACKUP, "show");
@@ -127,31 +198,71 @@ fn every_command_answers_one_document() {
     has(&verified["backup"], BACKUP, "verify");
     has(&verified["checks"][0], "copy level ok error", "verify");
     has(&run(&["verify", "--all"]), "results verified failed", "verify --all");
-    has(&run(&["verify", &code, "--copy", "disk"])["checks"][0], "copy level ok error", "verify --copy");
+    has(
+        &run(&["verify", &code, "--copy", "disk"])["checks"][0],
+        "copy level ok error",
+        "verify --copy",
+    );
     let back = address(&coffre.work("back.db"));
     let restored = run(&["restore", &code, "--into", &back]);
     has(&restored["restore"], RESTORE, "restore");
-    has(&restored["restore"]["steps"][0], "name state started_at ended_at", "restore's steps");
-    has(&restored["restore"]["counts"][0], "table before after backup", "restore's counts");
+    has(
+        &restored["restore"]["steps"][0],
+        "name state started_at ended_at",
+        "restore's steps",
+    );
+    has(
+        &restored["restore"]["counts"][0],
+        "table before after backup",
+        "restore's counts",
+    );
     assert_eq!(text(&restored["restore"], "state"), "done");
     let planned = run(&["restore", "latest", "--source", "shop", "--dry-run"]);
     assert_eq!(text(&planned["restore"], "state"), "planned");
-    has(&run(&["download", &code, "--to", &work("stored")])["download"], "path bytes sha256 raw", "download");
+    has(
+        &run(&["download", &code, "--to", &work("stored")])["download"],
+        "path bytes sha256 raw",
+        "download",
+    );
     has(&run(&["unpin", &code])["backup"], BACKUP, "unpin");
     has(&run(&["pin", &code])["backup"], BACKUP, "pin");
     assert_eq!(run(&["note", &code, "another"])["backup"]["note"], "another");
-    has(&run(&["recovery-sheet", "--to", &work("sheet.txt")])["sheet"], "path backups", "recovery-sheet");
-    has(&run(&["journal"])["entries"][0], "at author action subject result error", "journal");
-    has(&run(&["settings", "list"])["settings"][0], "key value origin", "settings list");
+    has(
+        &run(&["recovery-sheet", "--to", &work("sheet.txt")])["sheet"],
+        "path backups",
+        "recovery-sheet",
+    );
+    has(
+        &run(&["journal"])["entries"][0],
+        "at author action subject result error",
+        "journal",
+    );
+    has(
+        &run(&["settings", "list"])["settings"][0],
+        "key value origin",
+        "settings list",
+    );
     assert_eq!(run(&["settings", "get", "stall_seconds"])["setting"]["value"], "300");
-    has(&run(&["settings", "set", "max_parallel_runs", "3"])["setting"], "key value", "settings set");
+    has(
+        &run(&["settings", "set", "max_parallel_runs", "3"])["setting"],
+        "key value",
+        "settings set",
+    );
     has(&run(&["vault", "status"])["vault"], "kind exists unlocked", "vault status");
-    has(&run(&["catalogue", "rebuild", "--from", "disk"])["rebuilt"][0], "destination backups copies known unusable", "rebuild");
+    has(
+        &run(&["catalogue", "rebuild", "--from", "disk"])["rebuilt"][0],
+        "destination backups copies known unusable",
+        "rebuild",
+    );
     run(&["unpin", &code]);
     run(&["backup", "--source", "shop"]);
     assert_eq!(run(&["delete", &code, "--yes"])["backup"]["state"], "deleted");
     has(&run(&["plan", "remove", "nightly"]), "plan removed", "plan remove");
-    has(&run(&["destination", "remove", "disk"]), "destination removed", "destination remove");
+    has(
+        &run(&["destination", "remove", "disk"]),
+        "destination removed",
+        "destination remove",
+    );
     has(&run(&["source", "remove", "shop"]), "source removed", "source remove");
     run(&["completions", "bash"]);
     Invariants::of(&coffre).destination(&disk).assert();
@@ -219,7 +330,10 @@ fn every_failure_answers_one_document_and_its_status() {
         // The same as text: on standard error alone, with its code.
         let outcome = coffre.run(line);
         assert_eq!(outcome.status, Some(*status), "{outcome}");
-        assert!(outcome.stdout.is_empty() || line.contains(&"restore"), "an error is no answer: {outcome}");
+        assert!(
+            outcome.stdout.is_empty() || line.contains(&"restore"),
+            "an error is no answer: {outcome}"
+        );
         assert!(outcome.stderr.contains(&format!("[{expected}]")), "{outcome}");
     }
     assert_eq!(std::fs::read_to_string(&exists).unwrap(), "mine");
@@ -235,8 +349,18 @@ fn every_failure_answers_one_document_and_its_status() {
     assert_eq!(text(&empty["error"], "code"), "DUMP_EMPTY", "{empty:#}");
     // Every failed run has one line in the journal.
     let journal = coffre.json(["journal", "--limit", "1000"]);
-    let of = |id: &Value| journal["entries"].as_array().unwrap().iter().filter(|e| e["subject_id"] == *id && e["action"] == "backup.run").count();
-    for failed in coffre.json(["list", "--state", "failed", "--per-page", "1000"])["backups"].as_array().unwrap() {
+    let of = |id: &Value| {
+        journal["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|e| e["subject_id"] == *id && e["action"] == "backup.run")
+            .count()
+    };
+    for failed in coffre.json(["list", "--state", "failed", "--per-page", "1000"])["backups"]
+        .as_array()
+        .unwrap()
+    {
         assert_eq!(of(&failed["id"]), 1, "I9: {failed:#}");
     }
     coffre.ok(["verify", code]);
@@ -260,7 +384,10 @@ fn a_pipe_is_quiet_and_french_is_french() {
         assert_eq!(coffre.ok(["list"]).stdout, by_flag.stdout, "{locale}");
         assert_eq!(coffre.ok(["--lang", "en", "list"]).stdout, english.stdout);
         let help = coffre.ok(["backup", "--help"]);
-        assert!(help.stdout.contains("Sauvegarde") || help.stdout.contains("sauvegarde"), "{help}");
+        assert!(
+            help.stdout.contains("Sauvegarde") || help.stdout.contains("sauvegarde"),
+            "{help}"
+        );
         for heading in ["Usage:", "Commands:", "[default", "Print help"] {
             assert!(!help.stdout.contains(heading), "{heading}: {help}");
         }
@@ -277,7 +404,10 @@ fn a_pipe_is_quiet_and_french_is_french() {
     assert_eq!(coffre.ok(["list"]).stdout, by_flag.stdout, "the setting");
     // JSON has the same keys in every language.
     let error = coffre.fails(["show", "nobody"], "NOT_FOUND", 1);
-    assert!(error.json()["error"]["message"].as_str().unwrap().contains("sauvegarde"), "{error}");
+    assert!(
+        error.json()["error"]["message"].as_str().unwrap().contains("sauvegarde"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -286,7 +416,9 @@ fn lists_are_filtered_and_paged() {
     let other = coffre.work("other.db");
     crate::shop::small(&other);
     coffre.ok(["source", "add", &address(&other), "--name", "other"]);
-    coffre.ok(["plan", "add", "--name", "hourly", "--source", "shop", "--to", "local", "--every", "hourly"]);
+    coffre.ok([
+        "plan", "add", "--name", "hourly", "--source", "shop", "--to", "local", "--every", "hourly",
+    ]);
     let mut codes: Vec<String> = (0..3).map(|_| text(&back_up(&coffre, "shop"), "code").to_owned()).collect();
     codes.push(text(&coffre.json(["backup", "--plan", "hourly"])["backup"], "code").to_owned());
     let of_other = text(&back_up(&coffre, "other"), "code").to_owned();
@@ -302,16 +434,42 @@ fn lists_are_filtered_and_paged() {
     let mut paged = Vec::new();
     for page in ["1", "2", "3", "4"] {
         let found = coffre.json(["list", "--per-page", "2", "--page", page]);
-        assert_eq!((found["page"].as_u64(), found["per_page"].as_u64()), (page.parse().ok(), Some(2)));
-        paged.extend(found["backups"].as_array().unwrap().iter().map(|b| text(b, "code").to_owned()));
-        assert_eq!((found["stats"]["verified"].as_u64(), found["stats"]["failed"].as_u64()), (Some(5), Some(1)));
+        assert_eq!(
+            (found["page"].as_u64(), found["per_page"].as_u64()),
+            (page.parse().ok(), Some(2))
+        );
+        paged.extend(
+            found["backups"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|b| text(b, "code").to_owned()),
+        );
+        assert_eq!(
+            (found["stats"]["verified"].as_u64(), found["stats"]["failed"].as_u64()),
+            (Some(5), Some(1))
+        );
     }
     assert_eq!(paged.len(), 6);
-    let newest_first: Vec<String> = crate::shop::backups(&coffre).iter().map(|b| text(b, "code").to_owned()).collect();
+    let newest_first: Vec<String> = crate::shop::backups(&coffre)
+        .iter()
+        .map(|b| text(b, "code").to_owned())
+        .collect();
     assert_eq!(paged, newest_first);
-    assert_eq!(coffre.json(["show", "latest", "--source", "other"])["backup"]["code"], of_other, "the latest that is green");
-    assert_eq!(coffre.json(["show", "latest", "--source", "shop"])["backup"]["code"], codes[3]);
-    let stored: u64 = crate::shop::backups(&coffre).iter().flat_map(|b| b["copies"].as_array().unwrap().clone()).filter_map(|c| c["stored_bytes"].as_u64()).sum();
+    assert_eq!(
+        coffre.json(["show", "latest", "--source", "other"])["backup"]["code"],
+        of_other,
+        "the latest that is green"
+    );
+    assert_eq!(
+        coffre.json(["show", "latest", "--source", "shop"])["backup"]["code"],
+        codes[3]
+    );
+    let stored: u64 = crate::shop::backups(&coffre)
+        .iter()
+        .flat_map(|b| b["copies"].as_array().unwrap().clone())
+        .filter_map(|c| c["stored_bytes"].as_u64())
+        .sum();
     assert_eq!(coffre.json(["list"])["stats"]["stored_bytes"].as_u64(), Some(stored));
 }
 
@@ -349,7 +507,10 @@ fn downloads_are_whole_or_not_there() {
     let code = text(&backup, "code");
     let stored = coffre.work("stored.age");
     coffre.ok(["download", code, "--to", stored.to_str().unwrap()]);
-    assert_eq!(std::fs::read(&stored).unwrap(), std::fs::read(artifact(&coffre, &backup)).unwrap());
+    assert_eq!(
+        std::fs::read(&stored).unwrap(),
+        std::fs::read(artifact(&coffre, &backup)).unwrap()
+    );
     let raw = coffre.work("raw.db");
     let answer = coffre.json(["download", code, "--raw", "--to", raw.to_str().unwrap()]);
     assert_eq!(answer["download"]["bytes"], backup["raw_bytes"]);
@@ -358,7 +519,10 @@ fn downloads_are_whole_or_not_there() {
         let before = std::fs::read(path).unwrap();
         coffre.fails(["download", code, "--to", path.to_str().unwrap()], "REFUSED", 4);
         assert_eq!(std::fs::read(path).unwrap(), before);
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777,
+            0o600
+        );
     }
     // A bad copy leaves no file behind.
     let path = artifact(&coffre, &backup);
@@ -373,7 +537,10 @@ fn downloads_are_whole_or_not_there() {
     }
     std::fs::write(&path, &whole).unwrap();
     coffre.ok(["verify", code]);
-    let left: Vec<_> = crate::shop::files(coffre.work("").as_path()).into_iter().filter(|f| f.contains("partial")).collect();
+    let left: Vec<_> = crate::shop::files(coffre.work("").as_path())
+        .into_iter()
+        .filter(|f| f.contains("partial"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -428,7 +595,11 @@ fn recovery_sheets_in_both_languages() {
             coffre.ok(["--lang", language, "recovery-sheet", code, "--to", path.to_str().unwrap()]);
             let sheet = std::fs::read_to_string(&path).unwrap();
             assert!(sheet.contains(code) && sheet.contains(text(&backup, "sha256")), "{sheet}");
-            let words = if extension == "html" { without_tags(&sheet) } else { sheet.clone() };
+            let words = if extension == "html" {
+                without_tags(&sheet)
+            } else {
+                sheet.clone()
+            };
             for line in &recovery {
                 assert!(words.contains(line), "{line}\n{words}");
             }
@@ -439,12 +610,20 @@ fn recovery_sheets_in_both_languages() {
     assert_ne!(sheets[0], sheets[2]);
     let folder = coffre.work("elsewhere");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::copy(artifact(&coffre, &backup), folder.join(artifact(&coffre, &backup).file_name().unwrap())).unwrap();
+    std::fs::copy(
+        artifact(&coffre, &backup),
+        folder.join(artifact(&coffre, &backup).file_name().unwrap()),
+    )
+    .unwrap();
     follow(&folder, &recovery);
     let made: Vec<_> = crate::shop::files(&folder);
     assert!(
-        made.iter().any(|f| run("sqlite3", [folder.join(f).to_str().unwrap(), "PRAGMA quick_check"]).stdout.trim() == "ok"
-            && sqlite(&folder.join(f), "SELECT count(*) FROM customers") == sqlite(&db, "SELECT count(*) FROM customers")),
+        made.iter()
+            .any(|f| run("sqlite3", [folder.join(f).to_str().unwrap(), "PRAGMA quick_check"])
+                .stdout
+                .trim()
+                == "ok"
+                && sqlite(&folder.join(f), "SELECT count(*) FROM customers") == sqlite(&db, "SELECT count(*) FROM customers")),
         "{made:?}"
     );
 }
@@ -452,7 +631,13 @@ fn recovery_sheets_in_both_languages() {
 #[test]
 fn an_older_home_without_anything_answers() {
     let coffre = Coffre::without_vault(program());
-    for line in [vec!["list"], vec!["source", "list"], vec!["journal"], vec!["verify", "--all"], vec!["vault", "status"]] {
+    for line in [
+        vec!["list"],
+        vec!["source", "list"],
+        vec!["journal"],
+        vec!["verify", "--all"],
+        vec!["vault", "status"],
+    ] {
         coffre.json(line);
     }
     coffre.fails(["key", "create", "k"], "SECRET_UNAVAILABLE", 6);

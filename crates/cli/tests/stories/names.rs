@@ -65,7 +65,10 @@ fn names_come_back_unchanged_and_do_nothing() {
         let destination = coffre.json(["destination", "add", &format!("file://{}", folder.display()), "--name", name]);
         assert_eq!(text(&destination["destination"], "name"), name);
         let plan = coffre.json(["plan", "add", "--name", name, "--source", name, "--to", name]);
-        assert_eq!((text(&plan["plan"], "name"), text(&plan["plan"], "source")), (name.as_str(), name.as_str()));
+        assert_eq!(
+            (text(&plan["plan"], "name"), text(&plan["plan"], "source")),
+            (name.as_str(), name.as_str())
+        );
         let mut line = vec!["--json", "backup", "--source", name, "--to", name, "--note", name];
         // Not for every name: opening the vault is slow on purpose.
         let with_key = n % 5 == 0;
@@ -82,12 +85,22 @@ fn names_come_back_unchanged_and_do_nothing() {
         assert_eq!(backup["encryption"].as_str(), with_key.then_some(name.as_str()));
         assert_eq!(text(&backup["copies"][0], "destination"), name);
         let key = text(&backup["copies"][0], "key");
-        assert!(key.len() < 400 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b)), "{key}");
+        assert!(
+            key.len() < 400 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b)),
+            "{key}"
+        );
         assert!(!key.contains("..") && !key.starts_with(['/', '-', '.']), "{key}");
         let by_plan = coffre.json(["backup", "--plan", name]);
         assert_eq!(text(&by_plan["backup"], "plan"), name);
         if n % 4 == 0 {
-            coffre.ok(["restore", "latest", "--source", name, "--into", &address(&coffre.work("back.db"))]);
+            coffre.ok([
+                "restore",
+                "latest",
+                "--source",
+                name,
+                "--into",
+                &address(&coffre.work("back.db")),
+            ]);
             assert_eq!(content(&coffre.work("back.db")), content(&db));
             std::fs::remove_file(coffre.work("back.db")).unwrap();
         }
@@ -134,9 +147,19 @@ fn names_come_back_unchanged_and_do_nothing() {
 #[test]
 fn names_of_files_are_only_names() {
     let coffre = Coffre::new(program());
-    for (n, name) in ["a b;c.db", "$(touch pwned).db", "`id`.db", "-rf.db", "%41 100%.db", "new\nline.db", "?mode=memory.db", "file:x?vfs=y.db", "🗝 é.db"]
-        .iter()
-        .enumerate()
+    for (n, name) in [
+        "a b;c.db",
+        "$(touch pwned).db",
+        "`id`.db",
+        "-rf.db",
+        "%41 100%.db",
+        "new\nline.db",
+        "?mode=memory.db",
+        "file:x?vfs=y.db",
+        "🗝 é.db",
+    ]
+    .iter()
+    .enumerate()
     {
         let db = coffre.work(name);
         small(&db);
@@ -163,8 +186,15 @@ fn names_of_files_are_only_names() {
         let to = coffre.work(&format!("{name}.zst"));
         if name.contains('\n') {
             // What a folder of backups may not hold is refused as a file's name too, in words.
-            let outcome = coffre.fails(["download", "latest", "--source", &source, "--to", to.to_str().unwrap()], "USAGE", 2);
-            assert!(!outcome.json()["error"]["message"].as_str().unwrap().contains("USAGE"), "{outcome}");
+            let outcome = coffre.fails(
+                ["download", "latest", "--source", &source, "--to", to.to_str().unwrap()],
+                "USAGE",
+                2,
+            );
+            assert!(
+                !outcome.json()["error"]["message"].as_str().unwrap().contains("USAGE"),
+                "{outcome}"
+            );
             continue;
         }
         coffre.ok(["download", "latest", "--source", &source, "--to", to.to_str().unwrap()]);
@@ -221,7 +251,14 @@ fn secrets_are_in_the_vault_alone() {
     let (mut coffre, _) = protected();
     let (password, phrase) = ("pä: \\ ' \" $ # % @ / sesame", "open the third door slowly");
     let added = coffre.run_with_input(
-        ["source", "add", "postgres://me@127.0.0.1:1/db", "--name", "crm", "--password-stdin"],
+        [
+            "source",
+            "add",
+            "postgres://me@127.0.0.1:1/db",
+            "--name",
+            "crm",
+            "--password-stdin",
+        ],
         password.as_bytes(),
     );
     assert_eq!(added.status, Some(0), "{added}");
@@ -243,7 +280,12 @@ fn secrets_are_in_the_vault_alone() {
     coffre.ok(["verify", "--all"]);
     assert_eq!(coffre.run(["backup", "--source", "crm"]).status, Some(1));
     coffre.ok(["recovery-sheet", "--to", coffre.work("sheet.txt").to_str().unwrap()]);
-    for line in [vec!["source", "show", "crm"], vec!["key", "list"], vec!["journal"], vec!["list"]] {
+    for line in [
+        vec!["source", "show", "crm"],
+        vec!["key", "list"],
+        vec!["journal"],
+        vec!["list"],
+    ] {
         let outcome = coffre.ok([&["--json"], line.as_slice()].concat());
         for secret in [password, phrase, identity.as_str()] {
             assert!(!outcome.stdout.contains(secret), "{outcome}");
@@ -267,10 +309,22 @@ fn without_a_vault_what_needs_no_secret_goes_on() {
     back_up(&coffre, "shop");
     coffre.fails(["key", "create", "main"], "SECRET_UNAVAILABLE", 6);
     let added = coffre.run_with_input(
-        ["--json", "source", "add", "postgres://me@127.0.0.1:1/db", "--name", "crm", "--password-stdin"],
+        [
+            "--json",
+            "source",
+            "add",
+            "postgres://me@127.0.0.1:1/db",
+            "--name",
+            "crm",
+            "--password-stdin",
+        ],
         b"sesame-open",
     );
-    assert_eq!((added.status, added.error_code().as_str()), (Some(6), "SECRET_UNAVAILABLE"), "{added}");
+    assert_eq!(
+        (added.status, added.error_code().as_str()),
+        (Some(6), "SECRET_UNAVAILABLE"),
+        "{added}"
+    );
     // Not half added either.
     assert_eq!(coffre.json(["source", "list"])["sources"].as_array().unwrap().len(), 1);
     // A key that comes from nowhere else: an ambient passphrase in the environment opens nothing.

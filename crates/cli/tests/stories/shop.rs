@@ -39,7 +39,10 @@ pub(crate) fn sqlite(path: &Path, sql: &str) -> String {
 /// A fingerprint of everything that stock `sqlite3` dumps of a file.
 pub(crate) fn content(path: &Path) -> String {
     let script = "set -o pipefail; sqlite3 \"$1\" .dump | sha256sum";
-    let out = run("bash", ["-ec", script, "content", path.to_str().expect("a path that is text")]);
+    let out = run(
+        "bash",
+        ["-ec", script, "content", path.to_str().expect("a path that is text")],
+    );
     assert!(out.ok(), "{out:?}");
     out.stdout
 }
@@ -67,7 +70,9 @@ pub(crate) fn back_up(coffre: &Coffre, source: &str) -> Value {
 
 /// A field that is text.
 pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field].as_str().unwrap_or_else(|| panic!("no text {field} in {value:#}"))
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text {field} in {value:#}"))
 }
 
 /// Every backup of the home, newest first.
@@ -85,7 +90,10 @@ pub(crate) fn artifact(coffre: &Coffre, backup: &Value) -> PathBuf {
 
 /// How many files of ours lie below a folder: artifacts, manifests, partials.
 pub(crate) fn files(folder: &Path) -> Vec<String> {
-    let found = run("find", [folder.to_str().expect("a path that is text"), "-type", "f", "-printf", "%P\n"]);
+    let found = run(
+        "find",
+        [folder.to_str().expect("a path that is text"), "-type", "f", "-printf", "%P\n"],
+    );
     let mut names: Vec<String> = found
         .stdout
         .lines()

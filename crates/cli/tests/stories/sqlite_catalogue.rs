@@ -15,7 +15,10 @@ pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     pub(crate) fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from((self.0 >> 33) % sides as u64).unwrap()
     }
 }
@@ -30,7 +33,11 @@ fn comes_back(coffre: &Coffre, db: &Path, expected: &[String], what: &str) {
     let (new, known) = (&rebuilt["rebuilt"][0]["backups"], &rebuilt["rebuilt"][0]["known"]);
     let all = backups(coffre);
     assert_eq!(all.len(), expected.len(), "{what}: {rebuilt:#}");
-    assert_eq!(new.as_u64().unwrap() + known.as_u64().unwrap(), expected.len() as u64, "{what}: {rebuilt:#}");
+    assert_eq!(
+        new.as_u64().unwrap() + known.as_u64().unwrap(),
+        expected.len() as u64,
+        "{what}: {rebuilt:#}"
+    );
     for backup in &all {
         assert!(expected.contains(&text(backup, "code").to_owned()), "{what}");
         if known == 0 {
@@ -39,7 +46,11 @@ fn comes_back(coffre: &Coffre, db: &Path, expected: &[String], what: &str) {
         }
     }
     let verified = coffre.json(["verify", "--all"]);
-    assert_eq!(verified["verified"].as_u64(), Some(expected.len() as u64), "{what}: {verified:#}");
+    assert_eq!(
+        verified["verified"].as_u64(),
+        Some(expected.len() as u64),
+        "{what}: {verified:#}"
+    );
     assert!(backups(coffre).iter().all(|b| b["state"] == "verified"), "{what}");
     let back = coffre.work("back.db");
     // The source is known by its name and address again, also where only the manifests are left.
@@ -90,7 +101,11 @@ fn damaged_at_random_and_rebuilt() {
         match outcome.status {
             Some(0) => {}
             _ => {
-                assert_eq!((outcome.error_code().as_str(), outcome.status), ("CATALOGUE_CORRUPT", Some(1)), "{what}: {outcome}");
+                assert_eq!(
+                    (outcome.error_code().as_str(), outcome.status),
+                    ("CATALOGUE_CORRUPT", Some(1)),
+                    "{what}: {outcome}"
+                );
                 noticed += 1;
                 // Refused, and left as it was found.
                 let run = coffre.run(["--json", "backup", "--source", "shop"]);
@@ -124,7 +139,10 @@ fn gone_and_rebuilt() {
     comes_back(&coffre, &db, &codes, "gone");
     // A second time nothing changes: known is known.
     let again = coffre.json(["catalogue", "rebuild", "--from", &own_address(&coffre)]);
-    assert_eq!((again["rebuilt"][0]["backups"].as_u64(), again["rebuilt"][0]["known"].as_u64()), (Some(0), Some(3)));
+    assert_eq!(
+        (again["rebuilt"][0]["backups"].as_u64(), again["rebuilt"][0]["known"].as_u64()),
+        (Some(0), Some(3))
+    );
     assert!(backups(&coffre).iter().all(|b| b["state"] == "verified"));
     // The source can be used again: by adding it under its own name, or as it is.
     let sources = coffre.json(["source", "list"]);
@@ -150,7 +168,11 @@ fn a_damaged_backup_is_rebuilt_as_stored_and_never_green() {
     coffre.ok(["catalogue", "rebuild", "--from", &own_address(&coffre)]);
     let outcome = coffre.run(["--json", "verify", "--all"]);
     assert_eq!(outcome.status, Some(3), "{outcome}");
-    assert_eq!((outcome.json()["verified"].as_u64(), outcome.json()["failed"].as_u64()), (Some(1), Some(1)), "{outcome}");
+    assert_eq!(
+        (outcome.json()["verified"].as_u64(), outcome.json()["failed"].as_u64()),
+        (Some(1), Some(1)),
+        "{outcome}"
+    );
     assert_eq!(coffre.json(["show", text(&good, "code")])["backup"]["state"], "verified");
     assert_ne!(coffre.json(["show", text(&bad, "code")])["backup"]["state"], "verified");
     let latest = coffre.json(["show", "latest", "--source", "shop"]);
@@ -163,7 +185,10 @@ fn one_from_the_future_is_not_touched() {
     back_up(&coffre, "shop");
     let path = coffre.home().join("catalogue.db");
     for version in ["999", "2147483647"] {
-        sqlite(&path, &format!("PRAGMA user_version={version}; PRAGMA wal_checkpoint(TRUNCATE);"));
+        sqlite(
+            &path,
+            &format!("PRAGMA user_version={version}; PRAGMA wal_checkpoint(TRUNCATE);"),
+        );
         let catalogue = std::fs::read(&path).unwrap();
         let home = Snapshot::of(&coffre.home().join("backups"));
         for command in [
@@ -194,7 +219,11 @@ fn foreign_and_broken_manifests_stop_nothing() {
         std::fs::write(folder.join(name), content).unwrap();
     }
     // A manifest that names a file elsewhere.
-    let manifest = std::fs::read_to_string(folder.join(format!("{}.manifest.json", artifact(&coffre, &good).file_name().unwrap().display()))).unwrap();
+    let manifest = std::fs::read_to_string(folder.join(format!(
+        "{}.manifest.json",
+        artifact(&coffre, &good).file_name().unwrap().display()
+    )))
+    .unwrap();
     std::fs::write(
         folder.join("evil.db.zst.manifest.json"),
         manifest.replace(text(&good, "code"), "../../../../etc/passwd"),
@@ -215,8 +244,15 @@ fn the_log_beside_it_may_be_damaged_too() {
     back_up(&coffre, "shop");
     for (name, content) in [("catalogue.db-wal", vec![7_u8; 9000]), ("catalogue.db-shm", vec![9; 32768])] {
         std::fs::write(coffre.home().join(name), content).unwrap();
-        assert_eq!(backups(&coffre).len(), 1, "{name}: a log that is not this database's is no part of it");
+        assert_eq!(
+            backups(&coffre).len(),
+            1,
+            "{name}: a log that is not this database's is no part of it"
+        );
     }
-    let said = run("sqlite3", [coffre.home().join("catalogue.db").to_str().unwrap(), "PRAGMA integrity_check"]);
+    let said = run(
+        "sqlite3",
+        [coffre.home().join("catalogue.db").to_str().unwrap(), "PRAGMA integrity_check"],
+    );
     assert_eq!(said.stdout.trim(), "ok");
 }

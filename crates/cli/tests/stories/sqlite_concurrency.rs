@@ -29,7 +29,9 @@ fn a_hundred_at_once_are_one_run_and_ninety_nine_busy() {
     coffre.set("COFFRE_LEASE_SECONDS", "600");
     // It holds the only place for runs, so that the one of the hundred that gets through is still there when the last one asks.
     let mut other = standing_still(&coffre);
-    let mut hundred: Vec<Running> = (0..100).map(|_| coffre.spawn(["--json", "backup", "--source", "shop"])).collect();
+    let mut hundred: Vec<Running> = (0..100)
+        .map(|_| coffre.spawn(["--json", "backup", "--source", "shop"]))
+        .collect();
     let mut left = 100;
     assert!(
         wait_until(Duration::from_secs(110), || {
@@ -45,7 +47,11 @@ fn a_hundred_at_once_are_one_run_and_ninety_nine_busy() {
     assert_eq!(done.len(), 1, "{}", busy[0]);
     let id = text(&done[0].json()["backup"], "id").to_owned();
     for outcome in busy {
-        assert_eq!((outcome.status, outcome.error_code().as_str()), (Some(5), "BUSY"), "{outcome}");
+        assert_eq!(
+            (outcome.status, outcome.error_code().as_str()),
+            (Some(5), "BUSY"),
+            "{outcome}"
+        );
         assert!(outcome.json()["error"]["details"].to_string().contains(&id), "{outcome}");
     }
     assert_eq!(other.wait().status, Some(0));

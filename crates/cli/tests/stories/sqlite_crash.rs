@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use coffre_testkit::coffre::Coffre;
 use coffre_testkit::invariants::{Invariants, Snapshot};
-use coffre_testkit::wait_until;
 use coffre_testkit::strace::{DURABILITY, Injection, inject};
+use coffre_testkit::wait_until;
 
 use crate::shop::{address, artifact, back_up, backups, content, files, large, protected, text};
 
@@ -28,7 +28,13 @@ fn is_right_again(coffre: &Coffre, before: &Snapshot, what: &str) {
 }
 
 /// Kills `command` at its first, second, … call of `calls`, until it comes through. Answers how often it was killed.
-fn kill_everywhere(coffre: &mut Coffre, calls: &str, command: &[&str], step: usize, mut after: impl FnMut(&Coffre, &str)) -> usize {
+fn kill_everywhere(
+    coffre: &mut Coffre,
+    calls: &str,
+    command: &[&str],
+    step: usize,
+    mut after: impl FnMut(&Coffre, &str),
+) -> usize {
     let mut killed = 0;
     for when in (1..).step_by(step) {
         coffre.under(inject(calls, Injection::KillBefore, &when.to_string()));
@@ -69,13 +75,26 @@ fn a_backup_is_killed_before_every_sync() {
     let first = back_up(&coffre, "shop");
     let before = Snapshot::of(artifact(&coffre, &first).parent().unwrap());
     let mut adopted = false;
-    let killed = kill_everywhere(&mut coffre, "fsync,fdatasync", &["backup", "--source", "shop"], 1, |coffre, what| {
-        is_right_again(coffre, &before, what);
-        let journal = coffre.json(["journal", "--limit", "5"]);
-        adopted |= journal["entries"].as_array().unwrap().iter().any(|e| e["action"] == "backup.adopt");
-    });
+    let killed = kill_everywhere(
+        &mut coffre,
+        "fsync,fdatasync",
+        &["backup", "--source", "shop"],
+        1,
+        |coffre, what| {
+            is_right_again(coffre, &before, what);
+            let journal = coffre.json(["journal", "--limit", "5"]);
+            adopted |= journal["entries"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|e| e["action"] == "backup.adopt");
+        },
+    );
     assert!(killed >= 6, "killed only {killed} times");
-    assert!(adopted, "between its manifest and its commit a backup is taken on, after it was read to its end");
+    assert!(
+        adopted,
+        "between its manifest and its commit a backup is taken on, after it was read to its end"
+    );
     coffre.ok(["verify", "--all"]);
 }
 
@@ -84,9 +103,15 @@ fn a_backup_is_killed_while_it_writes() {
     let (mut coffre, _) = protected();
     let first = back_up(&coffre, "shop");
     let before = Snapshot::of(artifact(&coffre, &first).parent().unwrap());
-    let killed = kill_everywhere(&mut coffre, "write,pwrite64", &["backup", "--source", "shop"], 9, |coffre, what| {
-        is_right_again(coffre, &before, what);
-    });
+    let killed = kill_everywhere(
+        &mut coffre,
+        "write,pwrite64",
+        &["backup", "--source", "shop"],
+        9,
+        |coffre, what| {
+            is_right_again(coffre, &before, what);
+        },
+    );
     assert!(killed >= 3, "killed only {killed} times");
 }
 
@@ -99,7 +124,11 @@ fn a_durable_backup_that_was_changed_before_the_next_start_is_never_green() {
         coffre.under(inject("fsync,fdatasync", Injection::KillBefore, &when.to_string()));
         let outcome = coffre.run(["backup", "--source", "shop"]);
         coffre.under(Vec::new());
-        assert_ne!(outcome.status, Some(0), "it came through without having been killed in between");
+        assert_ne!(
+            outcome.status,
+            Some(0),
+            "it came through without having been killed in between"
+        );
         let lying: Vec<String> = files(&coffre.home().join("backups"));
         let Some(manifest) = lying
             .iter()
@@ -108,7 +137,10 @@ fn a_durable_backup_that_was_changed_before_the_next_start_is_never_green() {
             coffre.ok(["list"]);
             continue;
         };
-        let path = coffre.home().join("backups").join(manifest.strip_suffix(".manifest.json").unwrap());
+        let path = coffre
+            .home()
+            .join("backups")
+            .join(manifest.strip_suffix(".manifest.json").unwrap());
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -138,7 +170,8 @@ fn a_restore_is_killed_everywhere() {
             std::fs::remove_file(&back).unwrap();
         }
         coffre.ok(["list"]);
-        let live = coffre_testkit::invariants::ask_catalogue(&coffre.home(), "SELECT count(*) FROM restores WHERE state = 'running'");
+        let live =
+            coffre_testkit::invariants::ask_catalogue(&coffre.home(), "SELECT count(*) FROM restores WHERE state = 'running'");
         assert_eq!(live, ["0"], "{what}");
         kept.assert_kept();
     });
@@ -148,7 +181,10 @@ fn a_restore_is_killed_everywhere() {
     }
     assert_eq!(content(&back), content(&db));
     // What a killed restore was writing is not left beside the target for ever.
-    let left: Vec<String> = files(back.parent().unwrap()).into_iter().filter(|f| f.contains("back.db") && f != "back.db").collect();
+    let left: Vec<String> = files(back.parent().unwrap())
+        .into_iter()
+        .filter(|f| f.contains("back.db") && f != "back.db")
+        .collect();
     assert!(left.is_empty(), "left beside the target: {left:?}");
     Invariants::of(&coffre).assert();
 }
@@ -199,7 +235,11 @@ fn a_signal_in_the_middle_ends_it_within_five_seconds() {
         running.signal(signal);
         let outcome = running.wait();
         assert!(began.elapsed() < Duration::from_secs(5), "{outcome}");
-        assert_eq!((outcome.status, outcome.error_code().as_str()), (Some(status), "CANCELLED"), "{outcome}");
+        assert_eq!(
+            (outcome.status, outcome.error_code().as_str()),
+            (Some(status), "CANCELLED"),
+            "{outcome}"
+        );
         assert_eq!(outcome.json()["backup"]["state"], "cancelled", "{outcome}");
         assert_eq!(files(&backups_folder).len(), 2, "{outcome}");
         Invariants::of(&coffre).assert();

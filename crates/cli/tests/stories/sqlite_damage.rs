@@ -29,7 +29,10 @@ fn is_refused(coffre: &Coffre, code: &str, what: &str) {
     let outcome = coffre.run(["--json", "restore", code, "--into", &address(&back)]);
     assert!(matches!(outcome.status, Some(1 | 3)), "{what}: {outcome}");
     assert!(
-        matches!(outcome.error_code().as_str(), "VERIFY_MISMATCH" | "DECRYPT_FAILED" | "NOT_FOUND"),
+        matches!(
+            outcome.error_code().as_str(),
+            "VERIFY_MISMATCH" | "DECRYPT_FAILED" | "NOT_FOUND"
+        ),
         "{what}: {outcome}"
     );
     assert!(!back.exists(), "{what}: the target was touched");
@@ -38,7 +41,10 @@ fn is_refused(coffre: &Coffre, code: &str, what: &str) {
 /// A shop whose stored size goes over several chunks of 64 KiB, backed up in one format; then the artifact is damaged in many ways.
 fn damage(encrypt: Option<&str>) {
     let (coffre, db) = protected();
-    sqlite(&db, "CREATE TABLE noise(b); INSERT INTO noise SELECT randomblob(150000); INSERT INTO noise SELECT randomblob(60000);");
+    sqlite(
+        &db,
+        "CREATE TABLE noise(b); INSERT INTO noise SELECT randomblob(150000); INSERT INTO noise SELECT randomblob(60000);",
+    );
     let mut dice = Dice(encrypt.map_or(1, |k| k.len() as u64));
     match encrypt {
         Some("pair") => {
@@ -51,7 +57,11 @@ fn damage(encrypt: Option<&str>) {
         None => {}
     }
     // scrypt is slow on purpose, and the layers below it are the same as for a key.
-    let formats: &[&str] = if encrypt == Some("passphrase") { &["gzip"] } else { &["zstd", "gzip", "none"] };
+    let formats: &[&str] = if encrypt == Some("passphrase") {
+        &["gzip"]
+    } else {
+        &["zstd", "gzip", "none"]
+    };
     for compression in formats.iter().copied() {
         let mut command = vec!["backup", "--source", "shop", "--compression", compression];
         command.extend(encrypt.iter().flat_map(|key| ["--encrypt", key]));
@@ -112,7 +122,10 @@ fn artifacts_and_manifests_are_swapped_edited_and_lost() {
     sqlite(&db, "UPDATE customers SET name = 'somebody else'");
     let two = back_up(&coffre, "shop");
     let (code, path, other) = (text(&one, "code"), artifact(&coffre, &one), artifact(&coffre, &two));
-    let (bytes, manifest) = (std::fs::read(&path).unwrap(), std::fs::read_to_string(manifest_of(&path)).unwrap());
+    let (bytes, manifest) = (
+        std::fs::read(&path).unwrap(),
+        std::fs::read_to_string(manifest_of(&path)).unwrap(),
+    );
 
     // The artifact of another backup under this name, alone and with its manifest.
     std::fs::copy(&other, &path).unwrap();
@@ -154,7 +167,11 @@ fn artifacts_and_manifests_are_swapped_edited_and_lost() {
 
     let all = coffre.run(["--json", "verify", "--all"]);
     assert_eq!(all.status, Some(3), "{all}");
-    assert_eq!((all.json()["verified"].as_u64(), all.json()["failed"].as_u64()), (Some(1), Some(1)), "{all}");
+    assert_eq!(
+        (all.json()["verified"].as_u64(), all.json()["failed"].as_u64()),
+        (Some(1), Some(1)),
+        "{all}"
+    );
     std::fs::write(&path, &bytes).unwrap();
     coffre.ok(["verify", "--all"]);
     for file in [path.clone(), manifest_of(&path)] {
@@ -202,7 +219,10 @@ fn a_healthy_second_copy_serves() {
                 .iter()
                 .map(|c| text(c, "state").to_owned())
                 .collect();
-            assert!(states.iter().any(|s| s == state) && states.iter().any(|s| s == "verified"), "{states:?}");
+            assert!(
+                states.iter().any(|s| s == state) && states.iter().any(|s| s == "verified"),
+                "{states:?}"
+            );
             std::fs::write(folder.join(key), &whole).unwrap();
             coffre.ok(["verify", code]);
         }
@@ -216,9 +236,15 @@ fn a_healthy_second_copy_serves() {
 
 /// A prefix that gives a program no more than so many megabytes of address space, far below what a bomb would need.
 fn memory_limit(megabytes: u32) -> Vec<std::ffi::OsString> {
-    ["/bin/sh", "-c", "ulimit -v \"$1\"; shift; exec \"$@\"", "limit", &(megabytes * 1024).to_string()]
-        .map(Into::into)
-        .to_vec()
+    [
+        "/bin/sh",
+        "-c",
+        "ulimit -v \"$1\"; shift; exec \"$@\"",
+        "limit",
+        &(megabytes * 1024).to_string(),
+    ]
+    .map(Into::into)
+    .to_vec()
 }
 
 #[test]
@@ -258,7 +284,14 @@ fn decompression_bombs_are_defused() {
     is_refused(&coffre, text(&backup, "code"), "a bomb with a forged manifest");
     assert!(began.elapsed().as_secs() < 20, "it is not unpacked to its end");
     let back = coffre.work("back.db");
-    let outcome = coffre.run(["--json", "restore", "--file", bomb.to_str().unwrap(), "--into", &address(&back)]);
+    let outcome = coffre.run([
+        "--json",
+        "restore",
+        "--file",
+        bomb.to_str().unwrap(),
+        "--into",
+        &address(&back),
+    ]);
     assert_ne!(outcome.status, Some(0), "{outcome}");
     assert!(outcome.signal.is_none(), "{outcome}");
     assert!(!back.exists());
@@ -280,11 +313,18 @@ fn a_wrong_or_lost_key_says_so_and_blames_no_copy() {
     coffre.fails(["verify", &code], "SECRET_UNAVAILABLE", 6);
     coffre.fails(["restore", &code, "--into", &address(&back)], "SECRET_UNAVAILABLE", 6);
     coffre.fails(["backup", "--source", "shop", "--encrypt", "main"], "SECRET_UNAVAILABLE", 6);
-    assert_eq!(coffre.json(["show", &code])["backup"]["state"], "verified", "the copy is not to blame");
+    assert_eq!(
+        coffre.json(["show", &code])["backup"]["state"],
+        "verified",
+        "the copy is not to blame"
+    );
     // What needs no secret goes on.
     back_up(&coffre, "shop");
     // Somebody else's key.
-    write_private(&coffre.work("other"), "AGE-SECRET-KEY-1QQPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQ\n");
+    write_private(
+        &coffre.work("other"),
+        "AGE-SECRET-KEY-1QQPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQ\n",
+    );
     coffre.set("COFFRE_VAULT_KEY_FILE", coffre.work("other"));
     coffre.fails(["verify", &code], "SECRET_UNAVAILABLE", 6);
     coffre.set("COFFRE_VAULT_KEY_FILE", &key_file);

@@ -56,12 +56,25 @@ fn a_full_destination() {
     let mut full = 0;
     for pages in 0..12 {
         disk.fill(pages * 4096);
-        let outcome = coffre.run(["--json", "backup", "--source", "shop", "--to", "disk", "--compression", "none"]);
+        let outcome = coffre.run([
+            "--json",
+            "backup",
+            "--source",
+            "shop",
+            "--to",
+            "disk",
+            "--compression",
+            "none",
+        ]);
         disk.relieve();
         if outcome.status == Some(0) {
             coffre.ok(["delete", text(&outcome.json()["backup"], "code"), "--yes"]);
         } else {
-            assert_eq!((outcome.error_code().as_str(), outcome.status), ("DEST_FULL", Some(1)), "{outcome}");
+            assert_eq!(
+                (outcome.error_code().as_str(), outcome.status),
+                ("DEST_FULL", Some(1)),
+                "{outcome}"
+            );
             full += 1;
         }
         assert_eq!(Snapshot::of(&disk.seen()), before, "{pages} pages: {outcome}");
@@ -72,7 +85,13 @@ fn a_full_destination() {
     assert_eq!(disk.free(), free);
     coffre.json(["backup", "--source", "shop", "--to", "disk"]);
     // One destination full, the other not: a green copy, and yet not status 0.
-    let both = coffre.fails(["backup", "--source", "large", "--to", "disk", "--to", "local"], "DEST_FULL", 1).json();
+    let both = coffre
+        .fails(
+            ["backup", "--source", "large", "--to", "disk", "--to", "local"],
+            "DEST_FULL",
+            1,
+        )
+        .json();
     assert_eq!(both["backup"]["state"], "verified", "{both:#}");
     assert_eq!(both["backup"]["flags"][0], "copies_missing");
     assert_eq!(both["backup"]["copies"][1]["state"], "verified");
@@ -128,7 +147,10 @@ fn an_unmounted_disk_gets_nothing() {
     // A file in its place, or a link to nowhere.
     std::fs::write(&disk, "not a folder").unwrap();
     let outcome = coffre.run(["--json", "backup", "--source", "shop", "--to", "disk"]);
-    assert!(matches!(outcome.error_code().as_str(), "DEST_IDENTITY" | "DEST_UNREACHABLE"), "{outcome}");
+    assert!(
+        matches!(outcome.error_code().as_str(), "DEST_IDENTITY" | "DEST_UNREACHABLE"),
+        "{outcome}"
+    );
     assert_eq!(std::fs::read_to_string(&disk).unwrap(), "not a folder");
     std::fs::remove_file(&disk).unwrap();
 
@@ -224,7 +246,9 @@ fn a_full_home() {
 fn what_was_acknowledged_and_is_not_there_is_found_by_the_read_back() {
     type Damage = fn(&Path);
     let lie: [(&str, Damage); 4] = [
-        ("cut short", |file| std::fs::File::options().write(true).open(file).unwrap().set_len(100).unwrap()),
+        ("cut short", |file| {
+            std::fs::File::options().write(true).open(file).unwrap().set_len(100).unwrap()
+        }),
         ("emptied", |file| std::fs::write(file, "").unwrap()),
         ("gone", |file| std::fs::remove_file(file).unwrap()),
         ("zeroes", |file| {
@@ -238,18 +262,28 @@ fn what_was_acknowledged_and_is_not_there_is_found_by_the_read_back() {
     let before = Snapshot::of(&folder);
     for (what, damage) in lie {
         // Every sync comes half a second late: between the artifact's name and the read-back there is time for the disk to lie.
-        coffre.under(coffre_testkit::strace::inject("fsync", coffre_testkit::strace::Injection::Delay(500), "1+"));
+        coffre.under(coffre_testkit::strace::inject(
+            "fsync",
+            coffre_testkit::strace::Injection::Delay(500),
+            "1+",
+        ));
         let running = coffre.spawn(["--json", "backup", "--source", "shop"]);
         coffre.under(Vec::new());
         let mut found = None;
         coffre_testkit::wait_until(std::time::Duration::from_secs(60), || {
             let names = files(&folder);
-            found = names.into_iter().find(|f| !before.has(&folder.join(f)) && !f.ends_with(".partial"));
+            found = names
+                .into_iter()
+                .find(|f| !before.has(&folder.join(f)) && !f.ends_with(".partial"));
             found.is_some()
         });
         damage(&folder.join(found.expect("the artifact gets its name")));
         let outcome = running.wait();
-        assert_eq!((outcome.error_code().as_str(), outcome.status), ("VERIFY_MISMATCH", Some(3)), "{what}: {outcome}");
+        assert_eq!(
+            (outcome.error_code().as_str(), outcome.status),
+            ("VERIFY_MISMATCH", Some(3)),
+            "{what}: {outcome}"
+        );
         assert_eq!(outcome.json()["backup"]["state"], "failed", "{what}: {outcome}");
         assert_eq!(Snapshot::of(&folder), before, "{what}");
     }
