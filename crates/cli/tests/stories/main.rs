@@ -2,6 +2,7 @@
 //! tools.
 
 mod contract;
+mod contract_files;
 mod names;
 mod postgres_main_job;
 mod shop;
