@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a story has nobody to hand an error to")]
 
 mod contract;
+mod contract_files;
 mod names;
 mod postgres_main_job;
 mod shop;

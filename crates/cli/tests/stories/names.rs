@@ -65,7 +65,10 @@ fn names_come_back_unchanged_and_do_nothing() {
         let destination = coffre.json(["destination", "add", &format!("file://{}", folder.display()), "--name", name]);
         assert_eq!(text(&destination["destination"], "name"), name);
         let plan = coffre.json(["plan", "add", "--name", name, "--source", name, "--to", name]);
-        assert_eq!((text(&plan["plan"], "name"), text(&plan["plan"], "source")), (name.as_str(), name.as_str()));
+        assert_eq!(
+            (text(&plan["plan"], "name"), text(&plan["plan"], "source")),
+            (name.as_str(), name.as_str())
+        );
         let mut line = vec!["--json", "backup", "--source", name, "--to", name, "--note", name];
         // Not for every name: opening the vault is slow on purpose.
         let with_key = n % 5 == 0;
@@ -90,7 +93,14 @@ fn names_come_back_unchanged_and_do_nothing() {
         let by_plan = coffre.json(["backup", "--plan", name]);
         assert_eq!(text(&by_plan["backup"], "plan"), name);
         if n % 4 == 0 {
-            coffre.ok(["restore", "latest", "--source", name, "--into", &address(&coffre.work("back.db"))]);
+            coffre.ok([
+                "restore",
+                "latest",
+                "--source",
+                name,
+                "--into",
+                &address(&coffre.work("back.db")),
+            ]);
             assert_eq!(content(&coffre.work("back.db")), content(&db));
             std::fs::remove_file(coffre.work("back.db")).unwrap();
         }
@@ -137,9 +147,19 @@ fn names_come_back_unchanged_and_do_nothing() {
 #[test]
 fn names_of_files_are_only_names() {
     let coffre = Coffre::new(program());
-    for (n, name) in ["a b;c.db", "$(touch pwned).db", "`id`.db", "-rf.db", "%41 100%.db", "new\nline.db", "?mode=memory.db", "file:x?vfs=y.db", "🗝 é.db"]
-        .iter()
-        .enumerate()
+    for (n, name) in [
+        "a b;c.db",
+        "$(touch pwned).db",
+        "`id`.db",
+        "-rf.db",
+        "%41 100%.db",
+        "new\nline.db",
+        "?mode=memory.db",
+        "file:x?vfs=y.db",
+        "🗝 é.db",
+    ]
+    .iter()
+    .enumerate()
     {
         let db = coffre.work(name);
         small(&db);
@@ -166,8 +186,15 @@ fn names_of_files_are_only_names() {
         let to = coffre.work(&format!("{name}.zst"));
         if name.contains('\n') {
             // What a folder of backups may not hold is refused as a file's name too, in words.
-            let outcome = coffre.fails(["download", "latest", "--source", &source, "--to", to.to_str().unwrap()], "USAGE", 2);
-            assert!(!outcome.json()["error"]["message"].as_str().unwrap().contains("USAGE"), "{outcome}");
+            let outcome = coffre.fails(
+                ["download", "latest", "--source", &source, "--to", to.to_str().unwrap()],
+                "USAGE",
+                2,
+            );
+            assert!(
+                !outcome.json()["error"]["message"].as_str().unwrap().contains("USAGE"),
+                "{outcome}"
+            );
             continue;
         }
         coffre.ok(["download", "latest", "--source", &source, "--to", to.to_str().unwrap()]);

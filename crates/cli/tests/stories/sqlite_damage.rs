@@ -57,7 +57,11 @@ fn damage(encrypt: Option<&str>) {
         None => {}
     }
     // scrypt is slow on purpose, and the layers below it are the same as for a key.
-    let formats: &[&str] = if encrypt == Some("passphrase") { &["gzip"] } else { &["zstd", "gzip", "none"] };
+    let formats: &[&str] = if encrypt == Some("passphrase") {
+        &["gzip"]
+    } else {
+        &["zstd", "gzip", "none"]
+    };
     for compression in formats.iter().copied() {
         let mut command = vec!["backup", "--source", "shop", "--compression", compression];
         command.extend(encrypt.iter().flat_map(|key| ["--encrypt", key]));
