@@ -37,7 +37,7 @@ fn never_other_bytes(bytes: &[u8], plain: &[u8], compression: Compression, decry
 
 #[test]
 fn cut_anywhere() {
-    let plain = sample(700, 1);
+    let plain = sample(400, 1);
     for compression in ALL {
         for (encryption, decryption) in keys() {
             let (bytes, stored) = stored(&plain, compression, &encryption);
@@ -126,7 +126,7 @@ fn zstd_blocks(bytes: &[u8]) -> Vec<usize> {
 
 #[test]
 fn one_bit_anywhere() {
-    let plain = sample(600, 4);
+    let plain = sample(400, 4);
     for compression in ALL {
         for (encryption, decryption) in keys() {
             let (bytes, stored) = stored(&plain, compression, &encryption);
