@@ -75,6 +75,12 @@ pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel
 /// Prints a shell's completion script.
 pub(crate) fn completions(out: &Out, completions: &Completions) -> Result<()> {
     let mut command = crate::localise::command(&out.words);
-    clap_complete::generate(completions.shell, &mut command, "coffre", &mut std::io::stdout().lock());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(completions.shell, &mut command, "coffre", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    out.line(script.trim_end());
+    out.document(&[(
+        "completions",
+        &serde_json::json!({"shell": completions.shell.to_string(), "script": script}),
+    )])
 }

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(stop) => return stop.show(json, &words),
     };
-    let out = Out::new(cli.global.json, cli.global.quiet, words);
+    let mut out = Out::new(cli.global.json, cli.global.quiet, words);
     if let Command::Completions(completions) = &cli.command {
         return out.end(commands::completions(&out, completions));
     }
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     if let Err(error) = signals::watch(&cancel) {
         return out.end(Err(error));
     }
-    out.end(work(&cli, &out, &cancel))
+    let outcome = work(&cli, &mut out, &cancel);
+    out.end(outcome)
 }
 
 /// The language: `--lang`, then `COFFRE_LANGUAGE`, then the locale. The stored setting is read where the catalogue is open already.
@@ -69,7 +70,9 @@ fn language(arguments: &[OsString]) -> Language {
     Language::of_locale(&locale)
 }
 
-fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
+/// Opens, sweeps, carries the command out. `out` speaks the language of the settings from the moment that they are known, also for what
+/// is said at the end.
+fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
     let home = home(cli)?;
     let opening = || Opening {
         home: home.clone(),
@@ -84,7 +87,6 @@ fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
     let coffre = Coffre::open(opening())?;
     let _log = output::log_to(&home)?;
     tracing::info!(arguments = ?cli.command.name(), "start");
-    let mut out = out.clone();
     if cli.global.lang.is_none() && std::env::var_os("COFFRE_LANGUAGE").is_none() {
         match coffre.setting("language")?.value.as_str() {
             "en" => out.words = Words::new(Language::En),
@@ -94,7 +96,7 @@ fn work(cli: &Cli, out: &Out, cancel: &Cancel) -> Result<()> {
     }
     let outcome = coffre.sweep(cancel).and_then(|swept| {
         out.swept(&swept);
-        commands::run(&coffre, &cli.command, &out, cancel)
+        commands::run(&coffre, &cli.command, out, cancel)
     });
     if let Err(error) = &outcome {
         tracing::error!(%error, "end");

@@ -174,6 +174,10 @@ impl DatabaseKind for Sqlite {
         ]
     }
 
+    fn sweep_target(&self, target: &Source) -> Result<()> {
+        target::sweep(&path_of(target)?)
+    }
+
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>> {
         Ok(Box::new(SqliteDatabase {
             path: path_of(source)?,

@@ -36,6 +36,9 @@ pub trait Secrets: Send + Sync {
     fn store(&self) -> Result<&dyn SecretStore>;
 }
 
+/// Looks a setting up in the environment.
+pub type Overrides = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// The surroundings of all work on one home.
 pub struct Engine {
     /// The folder that everything of ours lies in.
@@ -53,7 +56,7 @@ pub struct Engine {
     /// The clock; read at the edge alone.
     pub now: fn() -> DateTime<Utc>,
     /// `COFFRE_<KEY>` of the environment, where set.
-    pub overrides: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub overrides: Overrides,
 }
 
 impl Engine {

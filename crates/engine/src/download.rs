@@ -4,19 +4,20 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use coffre_model::address::Address;
-use coffre_model::backup::{Backup, CopyState};
+use coffre_model::backup::{Backup, Copy, CopyState};
 use coffre_model::destination::Destination;
 use coffre_model::error::from_io;
 use coffre_model::progress::{Observer, Step};
 use coffre_model::storage::{Storage, Upload};
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
+use crate::check::Expected;
 use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::pipeline::read_back;
 use crate::place;
 use crate::stream::News;
-use crate::verify::{expected, lock};
+use crate::verify::{expected, judge, lock, record};
 
 /// Copies a backup to `to` (a file that does not exist, or a folder) and answers the file's path. With `raw` the plain dump:
 /// decrypted and decompressed.
@@ -31,14 +32,17 @@ pub fn download(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<std::path::PathBuf> {
-    let _lease = lock(engine, backup, cancel)?;
+    let lease = lock(engine, backup, cancel)?;
+    // As it is now that nobody else can change it.
+    let backup = &engine.catalogue.backup(&backup.id.to_string())?;
     let manifest = engine.manifest(&backup.id)?;
-    let copy = backup
+    let mut copies: Vec<_> = backup
         .copies
         .iter()
         .filter(|c| !matches!(c.state, CopyState::Deleting | CopyState::Deleted))
-        .min_by_key(|c| c.state != CopyState::Verified);
-    let (Some(manifest), Some(copy)) = (manifest, copy) else {
+        .collect();
+    copies.sort_by_key(|c| c.state != CopyState::Verified);
+    let (Some(manifest), false) = (manifest, copies.is_empty()) else {
         return Err(Error::new(Code::Refused, "nothing_to_restore")
             .with("backup", backup.code.as_str())
             .with("state", backup.state.as_str()));
@@ -52,43 +56,21 @@ pub fn download(
     let outcome = (|| {
         let decryption = decrypt::for_backup(engine, backup, Some(&manifest))?;
         let expected = expected(engine, backup, &manifest, &decryption)?;
-        let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
-        let place = place::open(engine, &destination, cancel)?;
-        let (folder, name) = local_folder(engine, &path, cancel)?;
-        let mut upload = folder.begin(&name)?;
-        let total = if raw { None } else { backup.stored_bytes };
-        let mut news = News::new(observer, Some(backup.id), Step::Loading, total, false);
-        let stall = engine.stall()?;
-        let source = place.storage.open(&copy.key)?;
-        if raw {
-            let mut sink = |bytes: &[u8]| {
-                upload
-                    .write_all(bytes)
-                    .map_err(|e| from_io(e, |e| Error::internal("write a file", e)))
-            };
-            read_back(
-                source,
-                &expected.bytes(),
-                false,
-                cancel,
-                stall,
-                &mut |n| news.tell(n),
-                &mut sink,
-            )?;
-        } else {
-            let (reader, writer) = Tee::new(source, upload);
-            read_back(
-                Box::new(reader),
-                &expected.bytes(),
-                false,
-                cancel,
-                stall,
-                &mut |n| news.tell(n),
-                &mut |_| Ok(()),
-            )?;
-            upload = writer.take()?;
+        let mut first = None;
+        for copy in copies {
+            let news = News::new(observer, Some(backup.id), Step::Loading, backup.stored_bytes, false);
+            match fetch(engine, copy, &expected, &path, raw, news, cancel) {
+                // A bad copy is recorded, and the next one is tried. Anything else (a file that exists, a full disk here) is no copy's fault.
+                Err(error) if judge(&error).is_some() || is_away(&error) => {
+                    if let Some(state) = judge(&error) {
+                        record(engine, backup, copy, state, Some(error.clone()), &lease)?;
+                    }
+                    first.get_or_insert(error);
+                }
+                other => return other,
+            }
         }
-        upload.commit()
+        Err(first.unwrap_or_else(|| Error::internal("download", "no copy")))
     })();
     let subject = Subject {
         kind: "backup",
@@ -97,6 +79,62 @@ pub fn download(
     };
     engine.record("backup.download", subject, outcome.as_ref().err())?;
     outcome.map(|_| path)
+}
+
+/// Whether the place of a copy, not the copy itself, is the reason.
+fn is_away(error: &Error) -> bool {
+    matches!(error.code(), Code::DestIdentity | Code::DestUnreachable | Code::DestAuth)
+}
+
+/// Writes one copy to `path`, whole and checked, or not at all.
+fn fetch(
+    engine: &Engine,
+    copy: &Copy,
+    expected: &Expected<'_>,
+    path: &Path,
+    raw: bool,
+    mut news: News<'_>,
+    cancel: &Cancel,
+) -> Result<u64> {
+    let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
+    let place = place::open(engine, &destination, cancel)?;
+    let source = place.storage.open(&copy.key)?;
+    let (folder, name) = local_folder(engine, path, cancel)?;
+    let mut upload = folder.begin(&name).map_err(|e| match e.text() {
+        // The rule for names at destinations, told in the words of the person who chose this one.
+        "key_unsafe" => Error::new(Code::Usage, "file_name").with("path", path.display().to_string()),
+        _ => e,
+    })?;
+    let stall = engine.stall()?;
+    if raw {
+        let mut sink = |bytes: &[u8]| {
+            upload
+                .write_all(bytes)
+                .map_err(|e| from_io(e, |e| Error::internal("write a file", e)))
+        };
+        read_back(
+            source,
+            &expected.bytes(),
+            false,
+            cancel,
+            stall,
+            &mut |n| news.tell(n),
+            &mut sink,
+        )?;
+    } else {
+        let (reader, writer) = Tee::new(source, upload);
+        read_back(
+            Box::new(reader),
+            &expected.bytes(),
+            false,
+            cancel,
+            stall,
+            &mut |n| news.tell(n),
+            &mut |_| Ok(()),
+        )?;
+        upload = writer.take()?;
+    }
+    upload.commit()
 }
 
 /// The name of the plain dump inside an artifact: `x_BKP-….dump.zst.age` without what lies over it is `x_BKP-….dump`.

@@ -189,8 +189,12 @@ fn attempt(
 ) -> Result<()> {
     let mut decryption = Decryption::None;
     let proved = step(engine, row, "verify", |row| match &job.what {
-        What::Backup(backup) => prove_backup(engine, backup, &mut decryption, row.id, backup_lease, observer, cancel),
-        What::File(path, keys) => prove_file(engine, path, keys, target_kind, &mut decryption, row.id, observer, cancel),
+        What::Backup(backup) => {
+            // As it is now that nobody else can change it.
+            let backup = engine.catalogue.backup(&backup.id.to_string())?;
+            prove_backup(engine, &backup, &mut decryption, row.id, backup_lease, observer, cancel)
+        }
+        What::File(path, keys) => prove_file(engine, path, keys, target_kind, &decryption, row.id, observer, cancel),
     })?;
     if !target_kind.formats().contains(&proved.format) {
         return Err(other_database(proved.format, proved.kind.name(), target_kind));

@@ -4,6 +4,8 @@ use coffre_model::backup::{Backup, BackupState, CopyState};
 use coffre_model::manifest::Manifest;
 use coffre_model::naming::manifest_key;
 use coffre_model::progress::Silent;
+use coffre_model::restore::Restore;
+use coffre_model::source::{Source, SourceOptions};
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
 use crate::catalogue::{DeadRun, KnownCopy};
@@ -33,6 +35,10 @@ pub fn sweep(engine: &Engine, cancel: &Cancel) -> Result<Swept> {
     let mut swept = Swept::default();
     engine.home.sweep()?;
     for dead in engine.catalogue.dead_restores()? {
+        // A folder that does not answer now keeps the file; that is told, and must not keep the dead restore alive.
+        if let Err(error) = sweep_target(engine, &dead) {
+            swept.left.push(error.or_with("restore", dead.id.to_string()));
+        }
         if engine.catalogue.interrupt_restore(&dead.id, (engine.now)())? {
             let error = Error::new(Code::Interrupted, "restore_interrupted").with("restore", dead.id.to_string());
             engine.record(
@@ -74,6 +80,19 @@ pub fn sweep(engine: &Engine, cancel: &Cancel) -> Result<Swept> {
     }
     swept.left.extend(clean_leftovers(engine, None, cancel)?);
     Ok(swept)
+}
+
+/// Takes back what a dead restore left beside its target.
+fn sweep_target(engine: &Engine, dead: &Restore) -> Result<()> {
+    let target = Source {
+        id: dead.id,
+        name: dead.target.clone(),
+        address: dead.target.clone(),
+        options: SourceOptions::default(),
+        has_secret: false,
+        created_at: dead.started_at,
+    };
+    engine.adapters.database(&target.parsed()?.scheme)?.sweep_target(&target)
 }
 
 fn interrupt(engine: &Engine, run: &Backup) -> Result<Option<Backup>> {

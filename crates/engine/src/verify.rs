@@ -150,7 +150,8 @@ pub fn check_copy(
         return Err(not_found(storage, &copy.key));
     }
     let beside = manifest_beside(storage, &copy.key)?;
-    if beside.backup.id != backup.id || beside.backup.sha256 != backup.sha256 {
+    let edited = manifest.map_or(Ok(false), |known| differs(known, &beside))?;
+    if edited || beside.backup.id != backup.id || beside.backup.sha256 != backup.sha256 {
         return Err(Error::new(Code::VerifyMismatch, "manifest_other")
             .with("key", manifest_key(&copy.key))
             .with("place", storage.place()));
@@ -160,6 +161,20 @@ pub fn check_copy(
     let expected = expected(engine, backup, manifest, &decryption)?;
     let mut news = News::new(observer, Some(backup.id), Step::Verifying, backup.stored_bytes, false);
     read_and_check(storage, &copy.key, &expected, engine.stall()?, cancel, &mut |n| news.tell(n))
+}
+
+/// Whether a manifest at a destination says anything else than the one that the catalogue keeps: counts, sizes, the recovery commands, …
+/// Each destination's manifest knows only of the copies that were there when it was written.
+fn differs(known: &Manifest, beside: &Manifest) -> Result<bool> {
+    let told = |manifest: &Manifest| -> Result<serde_json::Value> {
+        let mut value = serde_json::to_value(manifest).map_err(|e| Error::internal("read a manifest", e))?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("copies");
+            fields.remove("flags");
+        }
+        Ok(value)
+    };
+    Ok(told(known)? != told(beside)?)
 }
 
 /// What a backup's artifact must turn out to be, from its manifest.

@@ -74,6 +74,12 @@ impl Address {
             return Err(usage("address_scheme"));
         }
         let scheme = scheme.to_ascii_lowercase();
+        // `user:12/34@host`: a password with `/` or `?` in it, which would be taken for a port and a name, and be stored. An `@` in a
+        // name is written `%40`.
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        if !matches!(scheme.as_str(), "sqlite" | "file") && !rest[..end].contains('@') && rest[end..].contains('@') {
+            return Err(usage("address_password"));
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut pairs = BTreeMap::new();
         for pair in query.split('&').filter(|p| !p.is_empty()) {

@@ -157,6 +157,11 @@ pub trait DatabaseKind: Send + Sync {
     fn programs(&self, _access: &Access) -> Result<Vec<FoundProgram>> {
         Ok(Vec::new())
     }
+    /// Takes back what a restore into `target` that was killed left outside of the database (an unfinished file beside it). Must not
+    /// connect, and must leave alone what a living restore is writing. Called for each restore whose process is gone; idempotent.
+    fn sweep_target(&self, _target: &Source) -> Result<()> {
+        Ok(())
+    }
     /// Makes the database ready for use. Must not connect yet, must not write.
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>>;
 }

@@ -5,12 +5,13 @@
 
 mod cache;
 mod fault;
+mod read;
 mod tree;
 mod upload;
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use chrono::DateTime;
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 
 use crate::key::{self, PARTIAL};
 use fault::io_fault;
+use read::FileReader;
 use tree::{Folders, Root};
 use upload::FileUpload;
 
@@ -101,13 +103,7 @@ impl Storage for Folder {
         if !tree::is_file(&stat) {
             return Err(self.not_found(key, "object_not_a_file"));
         }
-        let file = File::from(file);
-        cache::forget_and_read_on(&file);
-        Ok(Box::new(FileReader {
-            file,
-            place: self.root.place.clone(),
-            key: key.to_owned(),
-        }))
+        Ok(Box::new(FileReader::new(file.into(), &self.root.place, key)))
     }
 
     fn stat(&self, key: &str) -> Result<Option<Stored>> {
@@ -314,23 +310,5 @@ fn stored(key: String, stat: &Stat) -> Stored {
         modified_at: u32::try_from(stat.st_mtime_nsec)
             .ok()
             .and_then(|nanoseconds| DateTime::from_timestamp(stat.st_mtime, nanoseconds)),
-    }
-}
-
-/// Reads a stored file; the system's errors become ours.
-struct FileReader {
-    file: File,
-    place: String,
-    key: String,
-}
-
-impl Read for FileReader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.file.read(into).map_err(|error| {
-            if error.kind() == io::ErrorKind::Interrupted {
-                return error;
-            }
-            io_fault(error, &self.place, &self.key, "read").into()
-        })
     }
 }

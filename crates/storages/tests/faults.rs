@@ -397,31 +397,60 @@ fn without_an_exclusive_rename_and_links() {
     exclusive(&*storage, &place);
 }
 
+injected!(
+    without_direct_reads_it_is_read_all_the_same,
+    "fcntl:error=EINVAL",
+    |storage, _| {
+        let bytes: Vec<u8> = (0..3_000_001u32).flat_map(|i| i.to_le_bytes()).collect();
+        put(storage, KEY, &bytes).unwrap();
+        assert!(get(storage, KEY) == bytes);
+    }
+);
+
+/// Injects an answer to `read` on the stored file alone, which must exist before strace starts: in a second copy of the test.
+fn with_reads(test: &str, inject: &str, bytes: &[u8], body: fn(&dyn Storage, &[u8])) {
+    let Some(place) = inside(test, &["env"]) else { return };
+    let file = place.join("data.dump");
+    if std::env::var_os("COFFRE_TEST_READS").is_some() {
+        return body(&*open(&place), bytes);
+    }
+    fs::write(&file, bytes).unwrap();
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=read:{inject}"), "-P"])
+        .arg(&file)
+        .arg("--")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--test-threads=1"])
+        .env("COFFRE_TEST_READS", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 #[test]
 fn a_read_that_fails_is_an_unreachable_destination() {
-    let file = "data.dump";
-    let Some(place) = inside("a_read_that_fails_is_an_unreachable_destination", &["env"]) else {
-        return;
-    };
-    fs::write(place.join(file), b"x").unwrap();
-    // The fault is injected into a second copy of this test, which finds the file there and reads it.
-    if std::env::var_os("COFFRE_TEST_READS").is_none() {
-        let output = Command::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=read:error=EIO", "-P"])
-            .arg(place.join(file))
-            .arg("--")
-            .arg(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "a_read_that_fails_is_an_unreachable_destination",
-                "--test-threads=1",
-            ])
-            .env("COFFRE_TEST_READS", "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        return;
+    with_reads(
+        "a_read_that_fails_is_an_unreachable_destination",
+        "error=EIO:when=2+",
+        &[7; 5_000_000],
+        |storage, _| {
+            let mut bytes = Vec::new();
+            let error = storage.open("data.dump").unwrap().read_to_end(&mut bytes).unwrap_err();
+            assert_eq!(from_io(error, |e| Error::internal("read", e)).code(), Code::DestUnreachable);
+            assert!(!bytes.is_empty());
+        },
+    );
+}
+
+#[test]
+fn a_file_system_that_takes_no_direct_reads_after_all() {
+    let bytes: Vec<u8> = (0..2_000_003u32).flat_map(|i| i.to_le_bytes()).collect();
+    for when in ["1", "2", "3"] {
+        with_reads(
+            "a_file_system_that_takes_no_direct_reads_after_all",
+            &format!("error=EINVAL:when={when}"),
+            &bytes,
+            |storage, bytes| assert!(get(storage, "data.dump") == bytes),
+        );
     }
-    let error = open(&place).open(file).unwrap().read(&mut [0; 10]).unwrap_err();
-    assert_eq!(from_io(error, |e| Error::internal("read", e)).code(), Code::DestUnreachable);
 }

@@ -94,6 +94,30 @@ fn what_is_written_is_read_back_and_private() {
 }
 
 #[test]
+fn every_length_around_the_blocks_of_the_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = open(root.path());
+    for edge in [0, 1, 512, 4096, 8192, 1 << 20, 2 << 20, 4 << 20] {
+        for length in [edge, edge + 1, edge + 511] {
+            let bytes: Vec<u8> = (0..length).map(|i: usize| (i * 7 + i / 251) as u8).collect();
+            let key = format!("x/{length}");
+            put(&*storage, &key, &bytes);
+            assert!(get(&*storage, &key) == bytes, "{length}");
+            // In pieces that fit nothing.
+            let (mut reader, mut back, mut piece) = (storage.open(&key).unwrap(), Vec::new(), vec![0; 1000]);
+            loop {
+                match reader.read(&mut piece).unwrap() {
+                    0 => break,
+                    count => back.extend_from_slice(&piece[..count]),
+                }
+            }
+            assert!(back == bytes, "{length}");
+            storage.remove(&key).unwrap();
+        }
+    }
+}
+
+#[test]
 fn nothing_is_visible_before_the_commit() {
     let root = tempfile::tempdir().unwrap();
     let storage = open(root.path());

@@ -464,7 +464,8 @@ fn placeholders(text: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for part in text.split('{').skip(1) {
         if let Some((name, _)) = part.split_once('}') {
-            found.insert(name);
+            // `{rows|row|rows}`: the fact, and its noun in one and in many.
+            found.insert(name.split('|').next().unwrap_or(name));
         }
     }
     found

@@ -15,7 +15,14 @@ import Sources from '../routes/Sources.svelte'
 import { type ViewName, views } from '../shared/views'
 
 const lists: Record<ViewName, Component> = {
-  overview: Overview, backups: Backups, plans: Plans, sources: Sources, destinations: Destinations, health: Health, journal: Journal, settings: Settings,
+  overview: Overview,
+  backups: Backups,
+  plans: Plans,
+  sources: Sources,
+  destinations: Destinations,
+  health: Health,
+  journal: Journal,
+  settings: Settings,
 }
 const single: Partial<Record<ViewName, Component>> = { plans: Plan, sources: Source, destinations: Destination }
 

@@ -52,7 +52,11 @@ export class Read<T> {
  * A read that belongs to the component that makes it. `ask` is called at once, again when anything reactive that it uses before its
  * first `await` changes, and again when `provides` is invalidated.
  */
-export function read<T>(provides: Tag[] | (() => Tag[]), ask: () => Promise<T>, options: { keep?: boolean } = {}): Read<T> {
+export function read<T>(
+  provides: Tag[] | (() => Tag[]),
+  ask: () => Promise<T>,
+  options: { keep?: boolean } = {},
+): Read<T> {
   const state = new Read<T>()
   const tags = typeof provides === 'function' ? provides : () => provides
   $effect(() => {

@@ -71,7 +71,11 @@ describe('errors and names', () => {
   it('whatever is thrown becomes one of ours', () => {
     expect(asCoffreError('text').message).toBe('text')
     expect(asCoffreError({ odd: 1 }).code).toBe('INTERNAL')
-    expect(asCoffreError({ code: 'BUSY', text: 'busy', message: 'm' })).toMatchObject({ code: 'BUSY', hint: '', details: {} })
+    expect(asCoffreError({ code: 'BUSY', text: 'busy', message: 'm' })).toMatchObject({
+      code: 'BUSY',
+      hint: '',
+      details: {},
+    })
   })
   it('methods are commands in snake case', () => {
     expect(commandName('listBackups')).toBe('list_backups')

@@ -53,7 +53,10 @@ class RunningWork {
         if (progress.id) this.#meanwhile?.set(progress.id, progress)
         if (!this.list.some((work) => work.id === progress.id)) return
         this.list = this.list.map((work) => (work.id === progress.id ? this.#measure(work, progress) : work))
-      } else if (event.type === 'lagged' || (event.type === 'invalidated' && touches([{ noun: 'running' }], event.tags))) {
+      } else if (
+        event.type === 'lagged' ||
+        (event.type === 'invalidated' && touches([{ noun: 'running' }], event.tags))
+      ) {
         void load()
       }
     })

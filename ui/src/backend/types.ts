@@ -9,13 +9,36 @@ export type Id = string
 export type Time = string
 
 export type Code =
-  | 'USAGE' | 'NOT_FOUND' | 'BUSY' | 'REFUSED' | 'CANCELLED' | 'INTERRUPTED' | 'INTERNAL'
-  | 'TOOL_MISSING' | 'TOOL_TOO_OLD' | 'TOOL_WRONG'
-  | 'UNREACHABLE' | 'AUTH_FAILED' | 'TLS_REFUSED' | 'PRIVILEGE' | 'LOCK_TIMEOUT' | 'STALLED'
-  | 'DUMP_FAILED' | 'DUMP_TRUNCATED' | 'DUMP_EMPTY'
-  | 'DEST_UNREACHABLE' | 'DEST_AUTH' | 'DEST_FULL' | 'DEST_IDENTITY' | 'UPLOAD_INCOMPLETE'
-  | 'VERIFY_MISMATCH' | 'DECRYPT_FAILED' | 'ARCHIVE_UNSAFE' | 'SECRET_UNAVAILABLE'
-  | 'CATALOGUE_CORRUPT' | 'CATALOGUE_NEWER'
+  | 'USAGE'
+  | 'NOT_FOUND'
+  | 'BUSY'
+  | 'REFUSED'
+  | 'CANCELLED'
+  | 'INTERRUPTED'
+  | 'INTERNAL'
+  | 'TOOL_MISSING'
+  | 'TOOL_TOO_OLD'
+  | 'TOOL_WRONG'
+  | 'UNREACHABLE'
+  | 'AUTH_FAILED'
+  | 'TLS_REFUSED'
+  | 'PRIVILEGE'
+  | 'LOCK_TIMEOUT'
+  | 'STALLED'
+  | 'DUMP_FAILED'
+  | 'DUMP_TRUNCATED'
+  | 'DUMP_EMPTY'
+  | 'DEST_UNREACHABLE'
+  | 'DEST_AUTH'
+  | 'DEST_FULL'
+  | 'DEST_IDENTITY'
+  | 'UPLOAD_INCOMPLETE'
+  | 'VERIFY_MISMATCH'
+  | 'DECRYPT_FAILED'
+  | 'ARCHIVE_UNSAFE'
+  | 'SECRET_UNAVAILABLE'
+  | 'CATALOGUE_CORRUPT'
+  | 'CATALOGUE_NEWER'
 
 export type Fact = string | number | boolean | null
 export type Details = Record<string, Fact | Fact[]>
@@ -30,7 +53,16 @@ export interface CoffreError {
 }
 
 export type BackupState =
-  | 'running' | 'stored' | 'verified' | 'failed' | 'interrupted' | 'cancelled' | 'skipped' | 'missed' | 'deleting' | 'deleted'
+  | 'running'
+  | 'stored'
+  | 'verified'
+  | 'failed'
+  | 'interrupted'
+  | 'cancelled'
+  | 'skipped'
+  | 'missed'
+  | 'deleting'
+  | 'deleted'
 export type CopyState = 'stored' | 'verified' | 'missing' | 'corrupt' | 'deleting' | 'deleted'
 export type Trigger = 'manual' | 'scheduled' | 'catch_up' | 'safety' | 'guard' | 'api'
 export type BackupType = 'hourly' | 'daily' | 'weekly' | 'monthly' | 'manual'
@@ -203,7 +235,15 @@ export interface Capability {
   table_choice: boolean
 }
 
-export type Step = 'waiting' | 'preparing' | 'dumping' | 'counting' | 'verifying' | 'loading' | 'comparing' | 'finishing'
+export type Step =
+  | 'waiting'
+  | 'preparing'
+  | 'dumping'
+  | 'counting'
+  | 'verifying'
+  | 'loading'
+  | 'comparing'
+  | 'finishing'
 
 export interface Progress {
   id: Id | null
@@ -508,8 +548,24 @@ export interface TimelineEntry {
   at: Time
   /** `ui.timeline.<event>`; its facts are `facts`. */
   event:
-    | 'opened' | 'tool' | 'counted' | 'written' | 'read_back' | 'manifest' | 'failed' | 'cancelled' | 'interrupted'
-    | 'missed' | 'skipped' | 'verified' | 'corrupt' | 'pinned' | 'unpinned' | 'noted' | 'downloaded' | 'deleted'
+    | 'opened'
+    | 'tool'
+    | 'counted'
+    | 'written'
+    | 'read_back'
+    | 'manifest'
+    | 'failed'
+    | 'cancelled'
+    | 'interrupted'
+    | 'missed'
+    | 'skipped'
+    | 'verified'
+    | 'corrupt'
+    | 'pinned'
+    | 'unpinned'
+    | 'noted'
+    | 'downloaded'
+    | 'deleted'
   facts: Details
   duration_ms: number | null
 }
@@ -754,7 +810,11 @@ export interface SettingRow {
   key: string
   value: string
   default: string
-  kind: { type: 'number'; min: number; max: number } | { type: 'choice'; choices: string[] } | { type: 'folders' } | { type: 'switch' }
+  kind:
+    | { type: 'number'; min: number; max: number }
+    | { type: 'choice'; choices: string[] }
+    | { type: 'folders' }
+    | { type: 'switch' }
   /** Set by `COFFRE_<KEY>` in the environment: shown, not editable. */
   overridden: boolean
 }
@@ -775,8 +835,19 @@ export type FilePurpose = 'database' | 'restore' | 'identity' | 'tool'
 
 /** What a read provides and a change invalidates. With an id: that one thing; without: every one of its kind. */
 export type Noun =
-  | 'about' | 'sources' | 'destinations' | 'plans' | 'backups' | 'restores' | 'keys' | 'journal' | 'health' | 'settings' | 'tools'
-  | 'running' | 'overview'
+  | 'about'
+  | 'sources'
+  | 'destinations'
+  | 'plans'
+  | 'backups'
+  | 'restores'
+  | 'keys'
+  | 'journal'
+  | 'health'
+  | 'settings'
+  | 'tools'
+  | 'running'
+  | 'overview'
 export interface Tag {
   noun: Noun
   id?: Id

@@ -54,7 +54,10 @@ export function percent(share: number, digits = 0): string {
   return `${text}${speech.language === 'fr' ? NNBSP : NBSP}%`
 }
 
-const UNITS: Record<Language, string[]> = { en: ['B', 'kB', 'MB', 'GB', 'TB', 'PB'], fr: ['o', 'ko', 'Mo', 'Go', 'To', 'Po'] }
+const UNITS: Record<Language, string[]> = {
+  en: ['B', 'kB', 'MB', 'GB', 'TB', 'PB'],
+  fr: ['o', 'ko', 'Mo', 'Go', 'To', 'Po'],
+}
 
 /** A size as number and unit, for figures that set them apart. */
 export function bytesParts(value: number): { value: string; unit: string } {
@@ -118,7 +121,11 @@ export function ago(time: string | number | Date): string {
 /** in 18 min. */
 export function ahead(time: string | number | Date): string {
   const ms = new Date(time).getTime() - clock.now
-  return ms < 30_000 ? t('time.now') : t('time.ahead', { time: ms < 10 * 3_600_000 && ms >= 3_600_000 ? duration(Math.round(ms / 60_000) * 60_000) : roughly(ms) })
+  return ms < 30_000
+    ? t('time.now')
+    : t('time.ahead', {
+        time: ms < 10 * 3_600_000 && ms >= 3_600_000 ? duration(Math.round(ms / 60_000) * 60_000) : roughly(ms),
+      })
 }
 
 /** 14:00. */

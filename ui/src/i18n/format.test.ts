@@ -10,11 +10,32 @@ afterEach(() => setLanguage('en'))
 
 describe('English', () => {
   it('sizes in powers of ten', () => {
-    expect([0, 999, 1000, 21_400_000, 999_999_999, 4.2e9, 214e9].map(bytes).map(plain)).toEqual(['0 B', '999 B', '1 kB', '21.4 MB', '1 GB', '4.2 GB', '214 GB'])
+    expect([0, 999, 1000, 21_400_000, 999_999_999, 4.2e9, 214e9].map(bytes).map(plain)).toEqual([
+      '0 B',
+      '999 B',
+      '1 kB',
+      '21.4 MB',
+      '1 GB',
+      '4.2 GB',
+      '214 GB',
+    ])
   })
   it('durations', () => {
-    expect([900, 41_000, 59_900, 194_000, 7_500_000, 5 * 86_400_000].map(duration).map(plain)).toEqual(['0.9 s', '41 s', '1 min', '3 min 14', '2 h 05', '5 days'])
-    expect([0, 42 * 60_000, 7 * 3_600_000, 35 * 3_600_000, 9 * 86_400_000].map(roughly).map(plain)).toEqual(['1 s', '42 min', '7 h', '35 h', '9 days'])
+    expect([900, 41_000, 59_900, 194_000, 7_500_000, 5 * 86_400_000].map(duration).map(plain)).toEqual([
+      '0.9 s',
+      '41 s',
+      '1 min',
+      '3 min 14',
+      '2 h 05',
+      '5 days',
+    ])
+    expect([0, 42 * 60_000, 7 * 3_600_000, 35 * 3_600_000, 9 * 86_400_000].map(roughly).map(plain)).toEqual([
+      '1 s',
+      '42 min',
+      '7 h',
+      '35 h',
+      '9 days',
+    ])
   })
   it('times relative to now', () => {
     expect(plain(ago(clock.now - 11 * 3_600_000))).toBe('11 h ago')

@@ -26,7 +26,8 @@ describe('words', () => {
   })
   it('come in both plural forms', () => {
     for (const map of [english, french]) {
-      for (const key of map.keys()) if (key.endsWith('.one')) expect(map.has(key.replace(/one$/, 'other')), key).toBe(true)
+      for (const key of map.keys())
+        if (key.endsWith('.one')) expect(map.has(key.replace(/one$/, 'other')), key).toBe(true)
     }
   })
   it('are calm: no exclamation mark, no dots for an ellipsis', () => {
@@ -52,7 +53,12 @@ describe('words', () => {
       .map((key) => key.replace(/\.(one|other)$/, ''))
       .filter((key) => !source.includes(`'${key}'`) && !source.includes(`"${key}"`))
       .filter((key) => ![...stems, ...groups].some((stem) => key.startsWith(stem)))
-      .filter((key) => !/^(welcome|backups\.now_|keys\.(kind|text)_|restore\.(state|step|mode|target|value|ended)_|plans\.clock_|settings|outcomes|fields)/.test(key))
+      .filter(
+        (key) =>
+          !/^(welcome|backups\.now_|keys\.(kind|text)_|restore\.(state|step|mode|target|value|ended)_|plans\.clock_|settings|outcomes|fields)/.test(
+            key,
+          ),
+      )
     expect([...new Set(unused)]).toEqual([])
   })
 })

@@ -25,7 +25,10 @@ class Shortcuts {
     const name = mod ? `mod+${event.key.toLowerCase()}` : event.key
     if (!mod) {
       const at = event.target instanceof HTMLElement ? event.target : null
-      if (at?.closest('input, textarea, select, [contenteditable], [role="menu"], [role="dialog"], [role="alertdialog"]')) return
+      if (
+        at?.closest('input, textarea, select, [contenteditable], [role="menu"], [role="dialog"], [role="alertdialog"]')
+      )
+        return
       if (event.key.length === 1 && !this.letters) return
     }
     for (const set of this.#sets) {

@@ -17,7 +17,9 @@ export function copySentence(p: ProtectionParts): string {
   if (!p.last_verified_at) return t('protection.never')
   if (p.state === 'unprotected') return t('protection.last', { ago: ago(p.last_verified_at) })
   return t('protection.last_copies', {
-    ago: ago(p.last_verified_at), copies: t('protection.copies', { count: p.copies }), places: t('protection.places', { count: p.places }),
+    ago: ago(p.last_verified_at),
+    copies: t('protection.copies', { count: p.copies }),
+    places: t('protection.places', { count: p.places }),
   })
 }
 
@@ -27,5 +29,7 @@ export function reasonSentence(p: ProtectionParts): string {
   if (p.cause && p.cause !== 'never') return t(`protection.cause.${p.cause}`)
   if (p.cause === 'never') return ''
   if (p.restore_ms === null) return t('protection.not_rehearsed')
-  return t(p.restore_ms < 60_000 ? 'protection.restore_takes' : 'protection.restore_about', { time: p.restore_ms < 60_000 ? duration(Math.round(p.restore_ms / 1000) * 1000) : roughly(p.restore_ms) })
+  return t(p.restore_ms < 60_000 ? 'protection.restore_takes' : 'protection.restore_about', {
+    time: p.restore_ms < 60_000 ? duration(Math.round(p.restore_ms / 1000) * 1000) : roughly(p.restore_ms),
+  })
 }

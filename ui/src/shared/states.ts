@@ -4,9 +4,23 @@ import type { IconName } from './icons'
 export type Tone = 'ok' | 'run' | 'stored' | 'risk' | 'bad' | 'miss' | 'idle'
 
 export type StateName =
-  | 'protected' | 'at_risk' | 'unprotected'
-  | 'verified' | 'stored' | 'running' | 'failed' | 'interrupted' | 'corrupt' | 'missed' | 'missing'
-  | 'waiting' | 'skipped' | 'cancelled' | 'paused' | 'deleting' | 'deleted'
+  | 'protected'
+  | 'at_risk'
+  | 'unprotected'
+  | 'verified'
+  | 'stored'
+  | 'running'
+  | 'failed'
+  | 'interrupted'
+  | 'corrupt'
+  | 'missed'
+  | 'missing'
+  | 'waiting'
+  | 'skipped'
+  | 'cancelled'
+  | 'paused'
+  | 'deleting'
+  | 'deleted'
 
 export const states: Record<StateName, { icon: IconName; tone: Tone }> = {
   protected: { icon: 'protected', tone: 'ok' },

@@ -49,7 +49,8 @@ describe('the rules of the window', () => {
       expect(text).not.toMatch(/\{@html/)
       // An attribute would need 'unsafe-inline' for styles; `style:` sets properties.
       if (name.endsWith('.svelte')) expect(text).not.toMatch(/\sstyle="/)
-      if (!name.startsWith('backend/memory') && name !== 'app/main.ts' && !name.startsWith('testing')) expect(text).not.toMatch(/backend\/memory/)
+      if (!name.startsWith('backend/memory') && name !== 'app/main.ts' && !name.startsWith('testing'))
+        expect(text).not.toMatch(/backend\/memory/)
     })
   }
 })

@@ -14,7 +14,10 @@ import { toasts } from '../shared/toasts.svelte'
 /** A Friday at noon, in the time zone of whoever runs the tests. */
 export const NOON = new Date(2026, 10, 20, 12, 0, 0).getTime()
 
-export async function start(path: string, options: MemoryOptions = {}): Promise<{ memory: MemoryBackend; user: ReturnType<typeof userEvent.setup> }> {
+export async function start(
+  path: string,
+  options: MemoryOptions = {},
+): Promise<{ memory: MemoryBackend; user: ReturnType<typeof userEvent.setup> }> {
   cleanup()
   if (options.now) {
     vi.setSystemTime(options.now)
@@ -35,10 +38,13 @@ export async function start(path: string, options: MemoryOptions = {}): Promise<
 /** What axe finds; nothing, if all is well. Colours are checked in a real browser, where there are some. */
 export async function findings(): Promise<string[]> {
   // The cells of charts are many and say nothing; their frame has the name.
-  const result = await axe.run({ include: [document.documentElement], exclude: ['svg'] }, {
-    rules: { 'color-contrast': { enabled: false } },
-    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
-  })
+  const result = await axe.run(
+    { include: [document.documentElement], exclude: ['svg'] },
+    {
+      rules: { 'color-contrast': { enabled: false } },
+      runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+    },
+  )
   return result.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`)
 }
 

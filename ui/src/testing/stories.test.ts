@@ -55,7 +55,10 @@ describe('a restore', () => {
   it('the count-down can be stopped, with Escape too, and nothing has happened', async () => {
     const { memory, user, field } = await toConfirm()
     await user.type(field, 'shop')
-    for (const stop of [() => user.click(screen.getByRole('button', { name: 'Stop the count-down' })), () => user.keyboard('{Escape}')]) {
+    for (const stop of [
+      () => user.click(screen.getByRole('button', { name: 'Stop the count-down' })),
+      () => user.keyboard('{Escape}'),
+    ]) {
       await user.click(screen.getByRole('button', { name: 'Start the restore' }))
       await screen.findByRole('button', { name: 'Stop the count-down' })
       await stop()
@@ -125,7 +128,10 @@ describe('forms', () => {
     await user.type(screen.getByLabelText('Host'), 'db2.acme.fr')
     await user.click(screen.getByRole('button', { name: 'Save' }))
     await waitFor(() => expect(window.location.hash).toBe('#/sources'))
-    expect(memory.data.sources.find((s) => s.source.name === 'shop')?.source).toMatchObject({ has_secret: true, address: 'postgres://coffre@db2.acme.fr:5432/shop' })
+    expect(memory.data.sources.find((s) => s.source.name === 'shop')?.source).toMatchObject({
+      has_secret: true,
+      address: 'postgres://coffre@db2.acme.fr:5432/shop',
+    })
   })
 
   it('leaving a form with changes asks first', async () => {

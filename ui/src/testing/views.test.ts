@@ -95,7 +95,9 @@ describe('single things', () => {
 describe('first start', () => {
   it('three doors; the sample leads to a running backup', async () => {
     const { user, memory } = await start('/overview', { now: NOON, empty: true })
-    expect((await screen.findAllByText(/Try with a sample|Protect a database|Recover from a destination/)).length).toBe(3)
+    expect((await screen.findAllByText(/Try with a sample|Protect a database|Recover from a destination/)).length).toBe(
+      3,
+    )
     await accessible()
     await user.click(screen.getByText('Try with a sample'))
     await waitFor(() => expect(window.location.hash).toMatch(/^#\/backups\//))
@@ -129,8 +131,13 @@ describe('bad input', () => {
     for (const d of memory.data.destinations) d.destination = { ...d.destination, name: MARKUP }
     for (const p of memory.data.plans) p.plan = { ...p.plan, name: MARKUP, source: MARKUP, destinations: [MARKUP] }
     memory.data.backups = memory.data.backups.map((b) => ({
-      ...b, source: MARKUP, plan: MARKUP, note: MARKUP,
-      error: b.error ? { ...b.error, text: 'unknown_here', message: MARKUP, hint: MARKUP, details: { count: MARKUP } } : null,
+      ...b,
+      source: MARKUP,
+      plan: MARKUP,
+      note: MARKUP,
+      error: b.error
+        ? { ...b.error, text: 'unknown_here', message: MARKUP, hint: MARKUP, details: { count: MARKUP } }
+        : null,
     }))
     memory.push({ type: 'lagged' })
     for (const [path] of VIEWS.slice(0, 6)) {

@@ -1,10 +1,17 @@
 //! Stories: what a person does with `coffre`, and what they see. Everything runs the real program against real databases, files and
 //! tools.
 
+#![allow(clippy::unwrap_used, reason = "a story has nobody to hand an error to")]
+
+mod contract;
+mod contract_files;
+mod names;
 mod postgres_main_job;
 mod shop;
+mod sqlite_catalogue;
 mod sqlite_concurrency;
 mod sqlite_crash;
+mod sqlite_damage;
 mod sqlite_disk;
 mod sqlite_main_job;
 

@@ -36,6 +36,17 @@ pub(crate) fn sqlite(path: &Path, sql: &str) -> String {
     out.stdout.trim().to_owned()
 }
 
+/// A fingerprint of everything that stock `sqlite3` dumps of a file.
+pub(crate) fn content(path: &Path) -> String {
+    let script = "set -o pipefail; sqlite3 \"$1\" .dump | sha256sum";
+    let out = run(
+        "bash",
+        ["-ec", script, "content", path.to_str().expect("a path that is text")],
+    );
+    assert!(out.ok(), "{out:?}");
+    out.stdout
+}
+
 /// The address of a SQLite file.
 pub(crate) fn address(path: &Path) -> String {
     format!("sqlite://{}", path.display())

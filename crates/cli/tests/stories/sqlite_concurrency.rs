@@ -7,7 +7,7 @@ use coffre_testkit::invariants::{Invariants, Snapshot};
 use coffre_testkit::{send_signal, wait_until};
 
 use crate::program;
-use crate::shop::{address, artifact, back_up, backups, files, large, protected, small, text};
+use crate::shop::{address, artifact, back_up, backups, content, files, large, protected, small, text};
 
 /// A run of a large source that stands still in the middle of its dump until it is dropped or continued.
 fn standing_still(coffre: &Coffre) -> Running {
@@ -92,7 +92,7 @@ fn verifying_restoring_downloading_and_deleting_one_backup_at_once() {
             outcome.json();
         }
         if back.exists() {
-            assert_eq!(crate::shop::sqlite(&back, ".dump"), crate::shop::sqlite(&db, ".dump"));
+            assert_eq!(content(&back), content(&db));
         }
         if coffre.json(["show", &code])["backup"]["state"] != "deleted" {
             coffre.ok(["verify", &code]);

@@ -302,7 +302,14 @@ impl Session {
         ];
         let known = settings.iter().filter(|(since, _)| self.version.series.0 >= *since);
         let message: String = known.map(|(_, setting)| format!("SET {setting};")).collect();
-        self.run(&message)
+        self.run(&message)?;
+        if self.version.series.0 >= 14 {
+            // Ends a query whose client was killed within seconds. Not every system that servers run on can do it, and it is only good
+            // to have.
+            let _where_it_can = self.run("SET client_connection_check_interval = 2000");
+            self.cancels.iter().try_for_each(Cancel::check)?;
+        }
+        Ok(())
     }
 
     /// Also ends waiting when this flag is raised.

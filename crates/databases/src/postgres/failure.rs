@@ -6,7 +6,8 @@ use coffre_model::{Code, Error};
 use super::tools::Program;
 use crate::process::Ended;
 
-/// A piece of text and what it means. The first that is found decides, so the precise ones come first.
+/// A piece of text and what it means. The first that is found decides, so the precise ones come first. `pg_dump` limits statements in time only
+/// while it waits for locks.
 const MEANINGS: &[(&str, Code, &str)] = &[
     ("server version mismatch", Code::ToolTooOld, "pg_version_mismatch"),
     ("unsupported version (", Code::ToolTooOld, "pg_archive_newer"),
@@ -15,7 +16,11 @@ const MEANINGS: &[(&str, Code, &str)] = &[
         Code::Privilege,
         "pg_tool_row_security",
     ),
-    ("query was: LOCK TABLE", Code::LockTimeout, "pg_tool_lock_timeout"),
+    (
+        "canceling statement due to statement timeout",
+        Code::LockTimeout,
+        "pg_tool_lock_timeout",
+    ),
     (
         "canceling statement due to lock timeout",
         Code::LockTimeout,

@@ -47,7 +47,7 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    fn remark(&self, remark: Error) {
+    fn tell(&self, remark: Error) {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(remark);
     }
 }
@@ -158,7 +158,7 @@ impl PgLoad {
                 let words = ended.stderr.last_lines();
                 if !words.is_empty() {
                     self.surroundings
-                        .remark(Error::new(Code::DumpFailed, "pg_restore_remarks").with("stderr", words));
+                        .tell(Error::new(Code::DumpFailed, "pg_restore_remarks").with("stderr", words));
                 }
                 Ok(())
             }
@@ -240,7 +240,7 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found) 
     if !rights.unusable.is_empty() {
         call = call.arg("--no-owner").arg("--no-privileges");
         let roles = rights.unusable.iter().map(String::as_str);
-        surroundings.remark(
+        surroundings.tell(
             Error::new(Code::Privilege, "pg_restored_without_owners")
                 .with("roles", listed(roles))
                 .with("count", rights.unusable.len())

@@ -1,7 +1,7 @@
 //! A restore's target: a database file that does not exist yet. It is written to a private file beside the place it will have, and
 //! gets its name only when everything about it was checked.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,17 +44,15 @@ impl Target {
     pub(super) fn prepare(path: &Path) -> Result<Target> {
         let (folder, path) = place(path)?;
         let name = path.file_name().unwrap_or_default();
-        let room = NAME_MAX - 1 - MARK.len() - RANDOM;
-        let name = name.to_string_lossy();
-        let mut end = name.len().min(room);
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
         let partial = tempfile::Builder::new()
-            .prefix(&format!(".{}{MARK}", &name[..end]))
+            .prefix(&prefix(&name.to_string_lossy()))
             .rand_bytes(RANDOM)
             .tempfile_in(&folder)
             .map_err(|e| writing(&e, &folder))?;
+        // Says that somebody is alive who writes this file (`sweep`). Where the file system knows no locks, nothing is swept either.
+        if let Err(TryLockError::WouldBlock) = partial.as_file().try_lock() {
+            return Err(Error::internal("sqlite target", "a new file is locked already"));
+        }
         Ok(Target {
             path,
             folder,
@@ -155,6 +153,56 @@ fn place(path: &Path) -> Result<(PathBuf, PathBuf)> {
     }
     assert_free(&path)?;
     Ok((folder, path))
+}
+
+/// How the names of partial files of a target begin. What follows is random.
+fn prefix(name: &str) -> String {
+    let room = NAME_MAX - 1 - MARK.len() - RANDOM;
+    let mut end = name.len().min(room);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!(".{}{MARK}", &name[..end])
+}
+
+/// Removes what killed restores into `path` left beside it: partial files that nobody holds any more.
+pub(super) fn sweep(path: &Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let prefix = prefix(&name.to_string_lossy());
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // The folder is gone, and with it what lay in it.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(e) => return Err(writing(&e, folder)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| writing(&e, folder))?;
+        let name = entry.file_name();
+        let ours = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(&prefix))
+            .is_some_and(|rest| rest.len() == RANDOM && rest.bytes().all(|b| b.is_ascii_alphanumeric()));
+        if !ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let file = match File::open(entry.path()) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(writing(&e, &entry.path())),
+        };
+        // Without the lock it cannot be known whether its writer lives: it stays.
+        if file.try_lock().is_err() {
+            continue;
+        }
+        match fs::remove_file(entry.path()) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(writing(&e, &entry.path())),
+        }
+    }
+    Ok(())
 }
 
 fn assert_free(path: &Path) -> Result<()> {

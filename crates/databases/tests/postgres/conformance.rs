@@ -42,18 +42,8 @@ fn plain_on_15() {
 }
 
 #[test]
-fn custom_on_16() {
-    conforms(Version::V16, "custom");
-}
-
-#[test]
 fn custom_on_18() {
     conforms(Version::V18, "custom");
-}
-
-#[test]
-fn plain_on_18() {
-    conforms(Version::V18, "plain");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Dumps of a database that lives.
 
 use std::io::Read;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -116,7 +117,7 @@ fn a_lock_held_by_another_session_is_named() {
         .client("psql", &name)
         .env("PGAPPNAME", "the holder")
         .args(["-c", "BEGIN; LOCK TABLE held; SELECT pg_sleep(60)"])
-        .stdout(std::process::Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'held'::regclass";
@@ -249,7 +250,7 @@ fn cancelling_while_waiting_for_a_lock_is_prompt() {
     let mut holder = server
         .client("psql", &name)
         .args(["-c", "BEGIN; LOCK TABLE held; SELECT pg_sleep(60)"])
-        .stdout(std::process::Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'held'::regclass";
@@ -315,4 +316,42 @@ fn addresses_and_options_that_cannot_be_honoured_are_refused_when_added() {
     setup.options.format = None;
     setup.options.tool_path = Some("bin".to_owned());
     assert_eq!(refused(setup), Some((Code::Usage, "tool_path_relative".to_owned())));
+}
+
+/// A dump that waits for a lock, killed: neither its child nor its sessions stay. The test starts itself anew to be killed.
+#[test]
+fn a_killed_process_leaves_no_session() {
+    const ROLE: &str = "COFFRE_TEST_KILLED";
+    if let Ok(address) = std::env::var(ROLE) {
+        let mut setup = Setup::new(address);
+        setup.lock_wait = Duration::from_secs(600);
+        let mut work = setup.open();
+        work.database.probe().unwrap();
+        let _never = work.database.dump();
+        return;
+    }
+    let server = own_server();
+    let name = server.create_database();
+    server.sql(&name, "CREATE TABLE held (x int)");
+    let mut holder = server
+        .client("psql", &name)
+        .args(["-c", "BEGIN; LOCK TABLE held; SELECT pg_sleep(60)"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'held'::regclass";
+    assert!(wait_until(Duration::from_secs(10), || server.sql(&name, locked) == "1"));
+    let mut killed = Command::new(std::env::current_exe().unwrap())
+        .args(["dump::a_killed_process_leaves_no_session", "--exact"])
+        .env(ROLE, server.address(&name))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'coffre%' AND wait_event_type = 'Lock'";
+    assert!(wait_until(Duration::from_secs(20), || server.sql("postgres", waiting) == "1"));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(wait_until(Duration::from_secs(10), || server.sessions("coffre").is_empty()));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
 }

@@ -6,6 +6,7 @@
 
 -- "COFR": tells a catalogue from any other SQLite database.
 PRAGMA application_id = 1129268818;
+-- `x IS NULL OR json_valid(x)`: before SQLite 3.41 json_valid(NULL) is 0, and a stock sqlite3 would call a sound catalogue damaged.
 CREATE TABLE settings (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -106,12 +107,12 @@ CREATE TABLE backups (
     tool_version   TEXT,
     server_version TEXT,
     flags          TEXT NOT NULL CHECK (json_valid(flags)),
-    error          TEXT CHECK (json_valid(error)),
+    error          TEXT CHECK (error IS NULL OR json_valid(error)),
     note           TEXT NOT NULL,
     pinned         INTEGER NOT NULL CHECK (pinned IN (0, 1)),
     database       TEXT,
     format         TEXT CHECK (format IN ('pg_custom', 'sql', 'sqlite')),
-    scope          TEXT CHECK (json_valid(scope)),
+    scope          TEXT CHECK (scope IS NULL OR json_valid(scope)),
     remarks        TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(remarks)),
     -- The lease under which the row may be written while its state is live.
     resource       TEXT,
@@ -141,7 +142,7 @@ CREATE TABLE copies (
     stored_bytes   INTEGER NOT NULL CHECK (stored_bytes >= 0),
     sha256         TEXT CHECK (length(sha256) = 64),
     verified_at    TEXT CHECK (verified_at LIKE '____-__-__T__:__:__.___Z'),
-    error          TEXT CHECK (json_valid(error)),
+    error          TEXT CHECK (error IS NULL OR json_valid(error)),
     PRIMARY KEY (backup_id, destination_id),
     UNIQUE (destination_id, key),
     CHECK (state <> 'verified' OR (sha256 IS NOT NULL AND verified_at IS NOT NULL AND stored_bytes > 0))
@@ -172,7 +173,7 @@ CREATE TABLE restores (
     safety_backup_id TEXT REFERENCES backups (id),
     started_at       TEXT NOT NULL CHECK (started_at LIKE '____-__-__T__:__:__.___Z'),
     ended_at         TEXT CHECK (ended_at LIKE '____-__-__T__:__:__.___Z'),
-    error            TEXT CHECK (json_valid(error)),
+    error            TEXT CHECK (error IS NULL OR json_valid(error)),
     remarks          TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(remarks)),
     resource         TEXT,
     fence            INTEGER,
@@ -233,7 +234,7 @@ CREATE TABLE journal (
     subject_id   TEXT,
     subject      TEXT NOT NULL,
     result       TEXT NOT NULL CHECK (result IN ('ok', 'failed')),
-    error        TEXT CHECK (json_valid(error)),
+    error        TEXT CHECK (error IS NULL OR json_valid(error)),
     CHECK (result <> 'failed' OR error IS NOT NULL)
 ) STRICT;
 

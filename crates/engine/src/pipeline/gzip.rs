@@ -54,12 +54,12 @@ impl Gzip {
         for _ in 0..threads {
             let next = next.clone();
             threads::start("coffre-gzip", move || {
-                let mut deflate = Compress::new(Level::new(u32::from(level)), false);
+                let level = deflate_level(level);
                 loop {
                     // Held while waiting, so that exactly one thread waits and the others wait for it. Ends when the compressor is dropped.
                     let block = lock(&next).recv();
                     let Ok(block) = block else { break };
-                    let done = compress(&mut deflate, &block.bytes, block.before.as_deref(), block.output);
+                    let done = compress(level, &block.bytes, block.before.as_deref(), block.output);
                     drop((block.bytes, block.before));
                     if block.answer.send(done).is_err() {
                         break;
@@ -134,10 +134,18 @@ impl Gzip {
     }
 }
 
+/// The library's level for one of ours. The same, but for the best: on dumps and on text, zlib-rs 0.6 makes larger files at 9 than at 8
+/// (by 5 % on a PostgreSQL dump, where 9 is even larger than 6); its 8 is what people expect of `gzip -9`, in size and in patience.
+fn deflate_level(level: u8) -> Level {
+    Level::new(u32::from(level.min(8)))
+}
+
 /// Compresses one block so that the next can follow at a byte boundary.
-fn compress(deflate: &mut Compress, bytes: &[u8], before: Option<&Piece>, mut output: Vec<u8>) -> Result<Done> {
+fn compress(level: Level, bytes: &[u8], before: Option<&Piece>, mut output: Vec<u8>) -> Result<Done> {
     let fault = |error: &dyn std::fmt::Display| Error::internal("compress", error);
-    deflate.reset();
+    // A new one for each block costs nothing next to the work, and makes the bytes depend on the block alone: one that was only reset
+    // remembers a little of the block that its thread had before.
+    let mut deflate = Compress::new(level, false);
     if let Some(before) = before {
         let window = &before[before.len().saturating_sub(buffers::GZIP_WINDOW)..];
         deflate.set_dictionary(window).map_err(|error| fault(&error))?;

@@ -20,6 +20,18 @@ pub(super) fn start_write_back(file: &File, offset: u64, length: u64) {
     let (_, _, _) = (file, offset, length);
 }
 
+/// Asks the kernel to forget bytes of a file that are on the disk already: a backup of hundreds of gigabytes must not drive the
+/// database's own pages out of memory. Those still on their way to the disk stay.
+pub(super) fn forget_written(file: &File, offset: u64, length: u64) {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    {
+        // Advice only; a length of 0 would mean "to the end".
+        let _refused = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(length), rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    let (_, _, _) = (file, offset, length);
+}
+
 /// Asks the kernel to forget what it remembers of a file whose bytes are on the disk already, and to read it from its beginning to its
 /// end: a read-back must see the disk, not our own writes. Pages not yet written stay; on tmpfs there is nothing but the cache.
 pub(super) fn forget_and_read_on(file: &File) {

@@ -35,6 +35,8 @@ pub(super) struct FileUpload {
     written: u64,
     /// Up to here the kernel was asked to write to the disk.
     write_back: u64,
+    /// Up to here the kernel was asked to forget what is on the disk.
+    forgotten: u64,
     /// The first failure. It stays: nothing written after it can make the object whole.
     failed: Option<Error>,
     /// Whether the partial name is gone: renamed, or removed.
@@ -76,6 +78,7 @@ impl FileUpload {
                         made,
                         written: 0,
                         write_back: 0,
+                        forgotten: 0,
                         failed: None,
                         settled: false,
                     });
@@ -148,6 +151,12 @@ impl Write for FileUpload {
                 if self.written - self.write_back >= WRITE_BACK {
                     cache::start_write_back(&self.file, self.write_back, self.written - self.write_back);
                     self.write_back = self.written;
+                    // Two windows back, so that most of it has arrived by now.
+                    let arrived = self.written.saturating_sub(2 * WRITE_BACK);
+                    if arrived > self.forgotten {
+                        cache::forget_written(&self.file, self.forgotten, arrived - self.forgotten);
+                        self.forgotten = arrived;
+                    }
                 }
                 Ok(count)
             }

@@ -18,13 +18,23 @@ use std::time::{Duration, Instant};
 use coffre_testkit::postgres::{Options, Postgres, Version};
 use serde_json::Value;
 
-const RUNS: usize = 5;
+/// Counted pairs (`COFFRE_BENCH_RUNS`, 5).
+fn pairs() -> usize {
+    std::env::var("COFFRE_BENCH_RUNS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .filter(|n| *n > 0)
+        .unwrap_or(5)
+}
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name || w == "all");
     let bench = Bench::new();
-    println!("| what | ours | stock | ratio (median of {RUNS} pairs) | goal |\n|---|---|---|---|---|");
+    println!(
+        "| what | ours | stock | ratio (median of {} pairs) | goal |\n|---|---|---|---|---|",
+        pairs()
+    );
     if runs("postgres") {
         bench.postgres();
     }
@@ -43,6 +53,9 @@ struct Bench {
     folder: tempfile::TempDir,
     coffre: PathBuf,
 }
+
+/// A row of the table: what, the goal, and the figure of a run.
+type Row<'a> = (&'a str, &'a str, fn(&Ours) -> f64);
 
 /// What one run of ours took.
 struct Ours {
@@ -159,17 +172,11 @@ impl Bench {
     }
 
     /// Runs both in turns and prints one row per figure of ours.
-    fn pair(
-        &self,
-        name: &str,
-        ours: &mut dyn FnMut() -> Ours,
-        stock: &mut dyn FnMut() -> f64,
-        rows: &[(&str, &str, fn(&Ours) -> f64)],
-    ) {
+    fn pair(&self, name: &str, ours: &mut dyn FnMut() -> Ours, stock: &mut dyn FnMut() -> f64, rows: &[Row]) {
         let mut figures: Vec<(Ours, f64)> = Vec::new();
         ours();
         stock();
-        for _ in 0..RUNS {
+        for _ in 0..pairs() {
             figures.push((ours(), stock()));
         }
         for (what, goal, figure) in rows {
@@ -178,7 +185,7 @@ impl Bench {
             let theirs = median(figures.iter().map(|(_, s)| *s).collect());
             println!("| {name}: {what} | {mine:.2} s | {theirs:.2} s | **{ratio:.2}** | {goal} |");
         }
-        let laps: Vec<String> = figures[RUNS / 2]
+        let laps: Vec<String> = figures[figures.len() / 2]
             .0
             .laps
             .iter()

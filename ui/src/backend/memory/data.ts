@@ -1,7 +1,21 @@
 /** Believable content: five sources, four destinations, a year of history. The same numbers every time. */
 import type {
-  Adapter, Adapters, Backup, BackupState, BackupType, Copy, Destination, Field, FieldValue, Key, Plan, Retention, Source, Space,
-  TableCount, Tool,
+  Adapter,
+  Adapters,
+  Backup,
+  BackupState,
+  BackupType,
+  Copy,
+  Destination,
+  Field,
+  FieldValue,
+  Key,
+  Plan,
+  Retention,
+  Source,
+  Space,
+  TableCount,
+  Tool,
 } from '../types'
 import { errorOf } from './errors'
 
@@ -26,10 +40,19 @@ export function idOf(group: number, n: number): string {
 }
 
 const field = (name: string, kind: Field['kind'], part: Field['part'], more: Partial<Field> = {}): Field => ({
-  name, kind, part, required: false, choices: [], default: null, ...more,
+  name,
+  kind,
+  part,
+  required: false,
+  choices: [],
+  default: null,
+  ...more,
 })
 
-const tls = field('tls', 'choice', 'option', { choices: ['disable', 'prefer', 'require', 'verify-full'], default: 'prefer' })
+const tls = field('tls', 'choice', 'option', {
+  choices: ['disable', 'prefer', 'require', 'verify-full'],
+  default: 'prefer',
+})
 const server = (port: string): Field[] => [
   field('host', 'text', 'host', { required: true, default: 'localhost' }),
   field('port', 'number', 'port', { default: port }),
@@ -41,43 +64,63 @@ const server = (port: string): Field[] => [
 export const ADAPTERS: Adapters = {
   databases: [
     {
-      name: 'postgres', schemes: ['postgres', 'postgresql'], label: 'PostgreSQL',
+      name: 'postgres',
+      schemes: ['postgres', 'postgresql'],
+      label: 'PostgreSQL',
       fields: [
-        ...server('5432'), tls,
+        ...server('5432'),
+        tls,
         field('format', 'choice', 'option', { choices: ['custom', 'plain'], default: 'custom' }),
-        field('include', 'lines', 'option'), field('exclude', 'lines', 'option'),
-        field('no_owner', 'switch', 'option'), field('no_privileges', 'switch', 'option'),
+        field('include', 'lines', 'option'),
+        field('exclude', 'lines', 'option'),
+        field('no_owner', 'switch', 'option'),
+        field('no_privileges', 'switch', 'option'),
         field('tool_path', 'folder', 'option'),
       ],
       capability: { needs_tools: true, network: true, consistent_counts: true, table_choice: true },
     },
     {
-      name: 'sqlite', schemes: ['sqlite'], label: 'SQLite',
+      name: 'sqlite',
+      schemes: ['sqlite'],
+      label: 'SQLite',
       fields: [field('path', 'file', 'path', { required: true })],
       capability: { needs_tools: false, network: false, consistent_counts: true, table_choice: false },
     },
     {
-      name: 'mysql', schemes: ['mysql'], label: 'MySQL',
+      name: 'mysql',
+      schemes: ['mysql'],
+      label: 'MySQL',
       fields: [...server('3306'), tls],
       capability: { needs_tools: true, network: true, consistent_counts: true, table_choice: true },
     },
     {
-      name: 'mongodb', schemes: ['mongodb'], label: 'MongoDB',
+      name: 'mongodb',
+      schemes: ['mongodb'],
+      label: 'MongoDB',
       fields: [...server('27017'), tls],
       capability: { needs_tools: true, network: true, consistent_counts: false, table_choice: true },
     },
   ],
   storages: [
     {
-      name: 'local', schemes: ['file'], label: 'Folder', capability: null,
+      name: 'local',
+      schemes: ['file'],
+      label: 'Folder',
+      capability: null,
       fields: [field('path', 'folder', 'path', { required: true })],
     },
     {
-      name: 's3', schemes: ['s3'], label: 'S3', capability: null,
+      name: 's3',
+      schemes: ['s3'],
+      label: 'S3',
+      capability: null,
       fields: [
-        field('bucket', 'text', 'host', { required: true }), field('prefix', 'text', 'path'),
-        field('endpoint', 'text', 'option'), field('region', 'text', 'option', { default: 'auto' }),
-        field('access_key', 'text', 'user', { required: true }), field('secret_key', 'secret', 'secret', { required: true }),
+        field('bucket', 'text', 'host', { required: true }),
+        field('prefix', 'text', 'path'),
+        field('endpoint', 'text', 'option'),
+        field('region', 'text', 'option', { default: 'auto' }),
+        field('access_key', 'text', 'user', { required: true }),
+        field('secret_key', 'secret', 'secret', { required: true }),
       ],
     },
   ],
@@ -127,13 +170,26 @@ export interface Data {
 }
 
 const NONE: Retention = {
-  keep_last: null, keep_days: null, keep_hourly: null, keep_daily: null, keep_weekly: null, keep_monthly: null, keep_yearly: null,
+  keep_last: null,
+  keep_days: null,
+  keep_hourly: null,
+  keep_daily: null,
+  keep_weekly: null,
+  keep_monthly: null,
+  keep_yearly: null,
 }
 export const GFS: Retention = { ...NONE, keep_daily: 7, keep_weekly: 4, keep_monthly: 12 }
 export const noRetention = NONE
 
 export const emptyOptions = {
-  format: null, tls: null, tool_path: null, include: [], exclude: [], no_owner: false, no_privileges: false, no_large_objects: false,
+  format: null,
+  tls: null,
+  tool_path: null,
+  include: [],
+  exclude: [],
+  no_owner: false,
+  no_privileges: false,
+  no_large_objects: false,
 }
 
 const LETTERS = 'ABCDEFGHJKLMNPQRSTUVWXYZ23456789'
@@ -146,7 +202,10 @@ export function codeOf(at: number, next: () => number): string {
 
 export function hash(next: () => number): string {
   let text = ''
-  while (text.length < 64) text += Math.floor(next() * 0xffffffff).toString(16).padStart(8, '0')
+  while (text.length < 64)
+    text += Math.floor(next() * 0xffffffff)
+      .toString(16)
+      .padStart(8, '0')
   return text.slice(0, 64)
 }
 
@@ -161,72 +220,271 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
   }
 
   const source = (
-    n: number, name: string, adapter: string, label: string, address: string, version: string, bytes: number, stored: number,
-    values: Record<string, FieldValue>, tables: [string, number][], tool: Tool, restoreMs: number | null,
+    n: number,
+    name: string,
+    adapter: string,
+    label: string,
+    address: string,
+    version: string,
+    bytes: number,
+    stored: number,
+    values: Record<string, FieldValue>,
+    tables: [string, number][],
+    tool: Tool,
+    restoreMs: number | null,
   ): SourceData => ({
     source: {
-      id: idOf(1, n), name, address, options: emptyOptions, has_secret: adapter !== 'sqlite', created_at: iso(now - 380 * DAY),
+      id: idOf(1, n),
+      name,
+      address,
+      options: emptyOptions,
+      has_secret: adapter !== 'sqlite',
+      created_at: iso(now - 380 * DAY),
     },
-    adapter, label, version, bytes, stored, values, tool, restoreMs,
+    adapter,
+    label,
+    version,
+    bytes,
+    stored,
+    values,
+    tool,
+    restoreMs,
     tables: tables.map(([table, rows]) => ({ table, rows })),
   })
-  const pg = (version: string): Tool => ({ name: 'pg_dump', path: `/usr/lib/postgresql/${version.split('.')[0]}/bin/pg_dump`, version })
+  const pg = (version: string): Tool => ({
+    name: 'pg_dump',
+    path: `/usr/lib/postgresql/${version.split('.')[0]}/bin/pg_dump`,
+    version,
+  })
   const sources = [
-    source(1, 'shop', 'postgres', 'PostgreSQL', 'postgres://coffre@db.acme.fr:5432/shop', '16.4', 4.2e9, 1.1e9,
+    source(
+      1,
+      'shop',
+      'postgres',
+      'PostgreSQL',
+      'postgres://coffre@db.acme.fr:5432/shop',
+      '16.4',
+      4.2e9,
+      1.1e9,
       { host: 'db.acme.fr', port: 5432, database: 'shop', user: 'coffre', tls: 'verify-full', format: 'custom' },
-      [['public.order_lines', 610_118], ['public.orders', 183_951], ['public.payments', 181_490], ['public.stock_moves', 91_904],
-        ['public.customers', 52_287], ['public.products', 12_840], ['public.carts', 2_874], ['public.sessions', 6_431],
-        ['public.categories', 214], ['public.legacy_tax', 88], ['public.vat_rates', 41], ['public.settings', 36], ['public.users', 128]],
-      pg('16.4'), 231_000),
-    source(2, 'events', 'mongodb', 'MongoDB', 'mongodb://coffre@mongo.acme.fr:27017/events', '7.0', 12.8e9, 3.1e9,
+      [
+        ['public.order_lines', 610_118],
+        ['public.orders', 183_951],
+        ['public.payments', 181_490],
+        ['public.stock_moves', 91_904],
+        ['public.customers', 52_287],
+        ['public.products', 12_840],
+        ['public.carts', 2_874],
+        ['public.sessions', 6_431],
+        ['public.categories', 214],
+        ['public.legacy_tax', 88],
+        ['public.vat_rates', 41],
+        ['public.settings', 36],
+        ['public.users', 128],
+      ],
+      pg('16.4'),
+      231_000,
+    ),
+    source(
+      2,
+      'events',
+      'mongodb',
+      'MongoDB',
+      'mongodb://coffre@mongo.acme.fr:27017/events',
+      '7.0',
+      12.8e9,
+      3.1e9,
       { host: 'mongo.acme.fr', port: 27017, database: 'events', user: 'coffre', tls: 'require' },
-      [['events', 48_120_334], ['devices', 18_220], ['rules', 412]],
-      { name: 'mongodump', path: '/usr/bin/mongodump', version: '100.9.4' }, 662_000),
-    source(3, 'chrono', 'sqlite', 'SQLite', 'sqlite:///srv/chrono/chrono.db', '3.46.1', 96e6, 21.4e6,
-      { path: '/srv/chrono/chrono.db' }, [['entries', 812_004], ['projects', 143], ['people', 27], ['tags', 310]],
-      { name: 'sqlite', path: null, version: '3.46.1' }, 6_200),
-    source(4, 'crm', 'postgres', 'Supabase', 'postgres://postgres.acme@db.crm.supabase.co:5432/postgres', '17.2', 860e6, 212e6,
-      { host: 'db.crm.supabase.co', port: 5432, database: 'postgres', user: 'postgres.acme', tls: 'verify-full', format: 'custom' },
-      [['public.contacts', 48_210], ['public.deals', 9_114], ['public.notes', 120_338], ['auth.users', 312]], pg('16.4'), null),
-    source(5, 'wiki', 'mysql', 'MariaDB', 'mysql://wiki@10.0.0.12:3306/wiki', '10.11', 1.3e9, 304e6,
+      [
+        ['events', 48_120_334],
+        ['devices', 18_220],
+        ['rules', 412],
+      ],
+      { name: 'mongodump', path: '/usr/bin/mongodump', version: '100.9.4' },
+      662_000,
+    ),
+    source(
+      3,
+      'chrono',
+      'sqlite',
+      'SQLite',
+      'sqlite:///srv/chrono/chrono.db',
+      '3.46.1',
+      96e6,
+      21.4e6,
+      { path: '/srv/chrono/chrono.db' },
+      [
+        ['entries', 812_004],
+        ['projects', 143],
+        ['people', 27],
+        ['tags', 310],
+      ],
+      { name: 'sqlite', path: null, version: '3.46.1' },
+      6_200,
+    ),
+    source(
+      4,
+      'crm',
+      'postgres',
+      'Supabase',
+      'postgres://postgres.acme@db.crm.supabase.co:5432/postgres',
+      '17.2',
+      860e6,
+      212e6,
+      {
+        host: 'db.crm.supabase.co',
+        port: 5432,
+        database: 'postgres',
+        user: 'postgres.acme',
+        tls: 'verify-full',
+        format: 'custom',
+      },
+      [
+        ['public.contacts', 48_210],
+        ['public.deals', 9_114],
+        ['public.notes', 120_338],
+        ['auth.users', 312],
+      ],
+      pg('16.4'),
+      null,
+    ),
+    source(
+      5,
+      'wiki',
+      'mysql',
+      'MariaDB',
+      'mysql://wiki@10.0.0.12:3306/wiki',
+      '10.11',
+      1.3e9,
+      304e6,
       { host: '10.0.0.12', port: 3306, database: 'wiki', user: 'wiki', tls: 'prefer' },
-      [['page', 18_402], ['revision', 204_118], ['user', 94]],
-      { name: 'mariadb-dump', path: '/usr/bin/mariadb-dump', version: '10.11.6' }, null),
+      [
+        ['page', 18_402],
+        ['revision', 204_118],
+        ['user', 94],
+      ],
+      { name: 'mariadb-dump', path: '/usr/bin/mariadb-dump', version: '10.11.6' },
+      null,
+    ),
   ]
 
   const destination = (
-    n: number, name: string, adapter: string, label: string, address: string, place: string, values: Record<string, FieldValue>,
-    space: Space | null, site: string, offsite: boolean, answers = true,
+    n: number,
+    name: string,
+    adapter: string,
+    label: string,
+    address: string,
+    place: string,
+    values: Record<string, FieldValue>,
+    space: Space | null,
+    site: string,
+    offsite: boolean,
+    answers = true,
   ): DestinationData => ({
-    destination: { id: idOf(2, n), name, address, has_secret: adapter !== 'local', identified: true, created_at: iso(now - 380 * DAY) },
-    adapter, label, place, values, space, answers, site, offsite,
+    destination: {
+      id: idOf(2, n),
+      name,
+      address,
+      has_secret: adapter !== 'local',
+      identified: true,
+      created_at: iso(now - 380 * DAY),
+    },
+    adapter,
+    label,
+    place,
+    values,
+    space,
+    answers,
+    site,
+    offsite,
   })
   const destinations = [
-    destination(1, 'disque-local', 'local', 'Folder', 'file:///srv/backups', '/srv/backups', { path: '/srv/backups' },
-      { free: 212e9, total: 480e9 }, 'here', false),
-    destination(2, 'r2-paris', 's3', 'Cloudflare R2', 's3://acme-coffre/main?region=auto', 's3://acme-coffre',
-      { bucket: 'acme-coffre', prefix: 'main', region: 'auto', access_key: 'AKIA…' }, null, 'r2', true),
-    destination(3, 'disque-usb', 'local', 'Folder', 'file:///media/usb', '/media/usb', { path: '/media/usb' },
-      { free: 640e9, total: 1e12 }, 'here', false),
-    destination(4, 'nas-office', 'local', 'Folder', 'file:///mnt/nas/coffre', '/mnt/nas/coffre', { path: '/mnt/nas/coffre' },
-      null, 'nas', true, false),
+    destination(
+      1,
+      'disque-local',
+      'local',
+      'Folder',
+      'file:///srv/backups',
+      '/srv/backups',
+      { path: '/srv/backups' },
+      { free: 212e9, total: 480e9 },
+      'here',
+      false,
+    ),
+    destination(
+      2,
+      'r2-paris',
+      's3',
+      'Cloudflare R2',
+      's3://acme-coffre/main?region=auto',
+      's3://acme-coffre',
+      { bucket: 'acme-coffre', prefix: 'main', region: 'auto', access_key: 'AKIA…' },
+      null,
+      'r2',
+      true,
+    ),
+    destination(
+      3,
+      'disque-usb',
+      'local',
+      'Folder',
+      'file:///media/usb',
+      '/media/usb',
+      { path: '/media/usb' },
+      { free: 640e9, total: 1e12 },
+      'here',
+      false,
+    ),
+    destination(
+      4,
+      'nas-office',
+      'local',
+      'Folder',
+      'file:///mnt/nas/coffre',
+      '/mnt/nas/coffre',
+      { path: '/mnt/nas/coffre' },
+      null,
+      'nas',
+      true,
+      false,
+    ),
   ]
 
   const key: Key = {
-    id: idOf(4, 1), name: 'coffre-2026', kind: 'recipient',
-    recipient: 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kudtuplsqqrmqva', created_at: iso(now - 380 * DAY),
+    id: idOf(4, 1),
+    name: 'coffre-2026',
+    kind: 'recipient',
+    recipient: 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kudtuplsqqrmqva',
+    created_at: iso(now - 380 * DAY),
     exported_at: iso(now - 41 * DAY),
   }
 
   const plan = (
-    n: number, name: string, s: SourceData, to: DestinationData[], every: BackupType, at: string | null, encrypted: boolean,
+    n: number,
+    name: string,
+    s: SourceData,
+    to: DestinationData[],
+    every: BackupType,
+    at: string | null,
+    encrypted: boolean,
   ): PlanData => ({
     plan: {
-      id: idOf(3, n), name, source_id: s.source.id, source: s.source.name, destination_ids: to.map((d) => d.destination.id),
-      destinations: to.map((d) => d.destination.name), kind: 'full', every, compression: 'zstd:3',
-      encryption: encrypted ? key.name : null, key_id: encrypted ? key.id : null, retention: GFS, created_at: iso(now - 380 * DAY),
+      id: idOf(3, n),
+      name,
+      source_id: s.source.id,
+      source: s.source.name,
+      destination_ids: to.map((d) => d.destination.id),
+      destinations: to.map((d) => d.destination.name),
+      kind: 'full',
+      every,
+      compression: 'zstd:3',
+      encryption: encrypted ? key.name : null,
+      key_id: encrypted ? key.id : null,
+      retention: GFS,
+      created_at: iso(now - 380 * DAY),
     },
-    at, paused: false,
+    at,
+    paused: false,
   })
   const [shop, events, chrono, crm, wiki] = sources as [SourceData, SourceData, SourceData, SourceData, SourceData]
   const [local, r2, usb, nas] = destinations as [DestinationData, DestinationData, DestinationData, DestinationData]
@@ -241,32 +499,70 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
   let n = 0
   const backups: Backup[] = []
   const add = (
-    s: SourceData, p: PlanData | null, at: number, state: BackupState, more: Partial<Backup> = {}, growth = 1,
+    s: SourceData,
+    p: PlanData | null,
+    at: number,
+    state: BackupState,
+    more: Partial<Backup> = {},
+    growth = 1,
   ): Backup => {
     const written = state === 'verified' || state === 'stored'
     const noise = 0.97 + next() * 0.06
     const took = Math.max(800, Math.round((s.bytes / 22e6) * 1000 * noise))
-    const lasted = written ? took : state === 'failed' ? 400 + Math.round(next() * 1800) : state === 'missed' || state === 'skipped' ? null : Math.round(took * 0.3)
+    const lasted = written
+      ? took
+      : state === 'failed'
+        ? 400 + Math.round(next() * 1800)
+        : state === 'missed' || state === 'skipped'
+          ? null
+          : Math.round(took * 0.3)
     const stored = written ? Math.round(s.stored * growth * noise) : null
     const to = p ? destinations.filter((d) => p.plan.destination_ids.includes(d.destination.id)) : [local]
     const code = codeOf(at, next)
     const sha = written ? hash(next) : null
-    const copies: Copy[] = written && stored !== null
-      ? to.map((d) => ({
-          destination: d.destination.name, destination_id: d.destination.id,
-          key: `${s.source.name}-${s.source.id.slice(-8)}/${new Date(at).getUTCFullYear()}/${s.source.name}_${iso(at).slice(0, 19).replace('T', '_').replaceAll(':', '-')}_${code}.dump.zst`,
-          state: state === 'verified' ? 'verified' : 'stored', stored_bytes: stored, sha256: sha,
-          verified_at: state === 'verified' ? iso(at + (lasted ?? 0)) : null,
-        }))
-      : []
+    const copies: Copy[] =
+      written && stored !== null
+        ? to.map((d) => ({
+            destination: d.destination.name,
+            destination_id: d.destination.id,
+            key: `${s.source.name}-${s.source.id.slice(-8)}/${new Date(at).getUTCFullYear()}/${s.source.name}_${iso(at).slice(0, 19).replace('T', '_').replaceAll(':', '-')}_${code}.dump.zst`,
+            state: state === 'verified' ? 'verified' : 'stored',
+            stored_bytes: stored,
+            sha256: sha,
+            verified_at: state === 'verified' ? iso(at + (lasted ?? 0)) : null,
+          }))
+        : []
     const backup: Backup = {
-      id: idOf(5, ++n), code, source: s.source.name, source_id: s.source.id, plan: p?.plan.name ?? null, plan_id: p?.plan.id ?? null,
-      trigger: p ? 'scheduled' : 'manual', type: p?.plan.every ?? 'manual', kind: 'full', base_id: null, state, started_at: iso(at),
-      ended_at: lasted === null ? null : iso(at + lasted), duration_ms: lasted, raw_bytes: written ? Math.round(s.bytes * growth * noise) : null,
-      stored_bytes: stored, sha256: sha, raw_sha256: sha ? hash(next) : null, compression: 'zstd:3',
-      encryption: written && p ? p.plan.encryption : null, tables: written ? s.tables.length : null,
-      rows: written ? s.tables.reduce((sum, t) => sum + t.rows, 0) : null, tool: written ? s.tool : null,
-      server_version: written ? s.version : null, flags: [], error: null, note: '', pinned: false, copies, ...more,
+      id: idOf(5, ++n),
+      code,
+      source: s.source.name,
+      source_id: s.source.id,
+      plan: p?.plan.name ?? null,
+      plan_id: p?.plan.id ?? null,
+      trigger: p ? 'scheduled' : 'manual',
+      type: p?.plan.every ?? 'manual',
+      kind: 'full',
+      base_id: null,
+      state,
+      started_at: iso(at),
+      ended_at: lasted === null ? null : iso(at + lasted),
+      duration_ms: lasted,
+      raw_bytes: written ? Math.round(s.bytes * growth * noise) : null,
+      stored_bytes: stored,
+      sha256: sha,
+      raw_sha256: sha ? hash(next) : null,
+      compression: 'zstd:3',
+      encryption: written && p ? p.plan.encryption : null,
+      tables: written ? s.tables.length : null,
+      rows: written ? s.tables.reduce((sum, t) => sum + t.rows, 0) : null,
+      tool: written ? s.tool : null,
+      server_version: written ? s.version : null,
+      flags: [],
+      error: null,
+      note: '',
+      pinned: false,
+      copies,
+      ...more,
     }
     backups.push(backup)
     return backup
@@ -283,14 +579,31 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
     const roll = next()
     const bad = d > 20 && roll < 0.012
     const missed = d > 20 && roll > 0.988
-    add(shop, plans[0] as PlanData, lastShop - d * DAY, missed ? 'missed' : 'verified',
-      missed ? { error: errorOf('missed_asleep', {}, language) } : {}, growth)
-    if (d === 0) add(crm, plans[3] as PlanData, lastCrm, 'failed', { error: oldTool, tool: pg('16.4'), server_version: '17.2' })
+    add(
+      shop,
+      plans[0] as PlanData,
+      lastShop - d * DAY,
+      missed ? 'missed' : 'verified',
+      missed ? { error: errorOf('missed_asleep', {}, language) } : {},
+      growth,
+    )
+    if (d === 0)
+      add(crm, plans[3] as PlanData, lastCrm, 'failed', { error: oldTool, tool: pg('16.4'), server_version: '17.2' })
     else add(crm, plans[3] as PlanData, lastCrm - d * DAY, d === 60 ? 'stored' : 'verified', {}, growth)
     if (d < 9) {
       const state: BackupState = d === 0 || d > 6 ? 'failed' : 'missed'
-      add(wiki, plans[4] as PlanData, lastWiki - d * DAY, state, { error: state === 'failed' ? nasError : errorOf('missed_asleep', {}, language) })
-    } else add(wiki, plans[4] as PlanData, lastWiki - d * DAY, bad ? 'failed' : 'verified', bad ? { error: nasError } : {}, growth)
+      add(wiki, plans[4] as PlanData, lastWiki - d * DAY, state, {
+        error: state === 'failed' ? nasError : errorOf('missed_asleep', {}, language),
+      })
+    } else
+      add(
+        wiki,
+        plans[4] as PlanData,
+        lastWiki - d * DAY,
+        bad ? 'failed' : 'verified',
+        bad ? { error: nasError } : {},
+        growth,
+      )
   }
   // Hourly sources: as many hours as are asked for, three days at least.
   const hours = Math.max(72, Math.ceil((count - backups.length) / 2))
@@ -298,12 +611,28 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
   const lastEvents = now - 58 * 60_000
   for (let h = hours - 1; h >= 0; h--) {
     const growth = Math.max(0.3, 1 - h * 0.00008)
-    add(chrono, plans[2] as PlanData, lastChrono - h * HOUR, h === 5 || h === 6 ? 'skipped' : 'verified',
-      h === 5 || h === 6 ? { error: errorOf('skipped_overlap', {}, language) } : {}, growth)
+    add(
+      chrono,
+      plans[2] as PlanData,
+      lastChrono - h * HOUR,
+      h === 5 || h === 6 ? 'skipped' : 'verified',
+      h === 5 || h === 6 ? { error: errorOf('skipped_overlap', {}, language) } : {},
+      growth,
+    )
     const state: BackupState = h === 5 ? 'stored' : h === 30 ? 'interrupted' : 'verified'
-    add(events, plans[1] as PlanData, lastEvents - h * HOUR, state, h === 30 ? { error: errorOf('interrupted', {}, language) } : {}, growth)
+    add(
+      events,
+      plans[1] as PlanData,
+      lastEvents - h * HOUR,
+      state,
+      h === 30 ? { error: errorOf('interrupted', {}, language) } : {},
+      growth,
+    )
   }
-  add(shop, null, now - 20 * HOUR, 'verified', { pinned: true, note: language === 'fr' ? 'avant la migration des taxes' : 'before the tax migration' })
+  add(shop, null, now - 20 * HOUR, 'verified', {
+    pinned: true,
+    note: language === 'fr' ? 'avant la migration des taxes' : 'before the tax migration',
+  })
   add(shop, null, now - 67 * HOUR, 'cancelled', { error: errorOf('cancelled', {}, language) })
   backups.sort((a, b) => (a.started_at < b.started_at ? 1 : -1))
 

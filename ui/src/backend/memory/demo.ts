@@ -15,10 +15,12 @@ export function demoBackend(): Backend {
     empty: wish.has('empty'),
     delay: Number(wish.get('delay') ?? 0),
     hang: list('hang'),
-    fail: Object.fromEntries(list('fail').map((name) => {
-      const [command, text] = name.split(':')
-      return [command, text ?? 'internal']
-    })) as never,
+    fail: Object.fromEntries(
+      list('fail').map((name) => {
+        const [command, text] = name.split(':')
+        return [command, text ?? 'internal']
+      }),
+    ) as never,
     language: wish.get('lang') === 'fr' ? 'fr' : wish.get('lang') === 'en' ? 'en' : undefined,
     settings,
     ...(wish.has('bare') ? { features: [] } : {}),

@@ -17,7 +17,10 @@ const texts = {
   },
   dest_unreachable: {
     code: 'DEST_UNREACHABLE',
-    en: ['The destination {destination} does not answer. Nothing was written.', 'Check that {place} is switched on and reachable, then try again.'],
+    en: [
+      'The destination {destination} does not answer. Nothing was written.',
+      'Check that {place} is switched on and reachable, then try again.',
+    ],
     fr: [
       'La destination {destination} ne répond pas. Rien n’a été écrit.',
       'Vérifiez que {place} est allumé et joignable, puis réessayez.',
@@ -26,7 +29,10 @@ const texts = {
   interrupted: {
     code: 'INTERRUPTED',
     en: ['Coffre ended before the backup was finished.', 'The unfinished part was removed. Start the backup again.'],
-    fr: ['Coffre s’est arrêté avant la fin de la sauvegarde.', 'La partie inachevée a été supprimée. Relancez la sauvegarde.'],
+    fr: [
+      'Coffre s’est arrêté avant la fin de la sauvegarde.',
+      'La partie inachevée a été supprimée. Relancez la sauvegarde.',
+    ],
   },
   cancelled: {
     code: 'CANCELLED',
@@ -41,7 +47,10 @@ const texts = {
   missed_asleep: {
     code: 'INTERRUPTED',
     en: ['This computer was asleep or Coffre was not running.', 'One catch-up makes up for the missed slots.'],
-    fr: ['Cet ordinateur était en veille, ou Coffre ne tournait pas.', 'Un seul rattrapage remplace les créneaux manqués.'],
+    fr: [
+      'Cet ordinateur était en veille, ou Coffre ne tournait pas.',
+      'Un seul rattrapage remplace les créneaux manqués.',
+    ],
   },
   unreachable: {
     code: 'UNREACHABLE',
@@ -50,8 +59,14 @@ const texts = {
   },
   auth_failed: {
     code: 'AUTH_FAILED',
-    en: ['The server refuses the password of {user}.', 'Type it again. The old one stays in the keychain until you save.'],
-    fr: ['Le serveur refuse le mot de passe de {user}.', 'Saisissez-le de nouveau. L’ancien reste dans le trousseau tant que vous n’enregistrez pas.'],
+    en: [
+      'The server refuses the password of {user}.',
+      'Type it again. The old one stays in the keychain until you save.',
+    ],
+    fr: [
+      'Le serveur refuse le mot de passe de {user}.',
+      'Saisissez-le de nouveau. L’ancien reste dans le trousseau tant que vous n’enregistrez pas.',
+    ],
   },
   field_required: { code: 'USAGE', en: ['This is needed.', ''], fr: ['Ce champ est nécessaire.', ''] },
   address_port: {
@@ -94,8 +109,14 @@ const texts = {
   },
   replace_later: {
     code: 'REFUSED',
-    en: ['Replacing live data comes with a later version.', 'Restore into a new place, check it, then switch your application over.'],
-    fr: ['Remplacer des données vivantes viendra avec une version suivante.', 'Restaurez à un nouvel endroit, vérifiez, puis basculez votre application.'],
+    en: [
+      'Replacing live data comes with a later version.',
+      'Restore into a new place, check it, then switch your application over.',
+    ],
+    fr: [
+      'Remplacer des données vivantes viendra avec une version suivante.',
+      'Restaurez à un nouvel endroit, vérifiez, puis basculez votre application.',
+    ],
   },
   secret_locked: {
     code: 'SECRET_UNAVAILABLE',
@@ -105,7 +126,10 @@ const texts = {
   catalogue_corrupt: {
     code: 'CATALOGUE_CORRUPT',
     en: ['Coffre’s own catalogue is damaged.', 'Your backups are intact. Rebuild the catalogue from a destination.'],
-    fr: ['Le catalogue de Coffre est endommagé.', 'Vos sauvegardes sont intactes. Reconstruisez le catalogue depuis une destination.'],
+    fr: [
+      'Le catalogue de Coffre est endommagé.',
+      'Vos sauvegardes sont intactes. Reconstruisez le catalogue depuis une destination.',
+    ],
   },
   internal: {
     code: 'INTERNAL',
@@ -128,7 +152,9 @@ const narrow = (text: string) => text.replace(/ ([:;?!»])/g, '\u202f$1')
 export function errorOf(text: ErrorText, details: Details = {}, language: 'en' | 'fr' = 'en'): CoffreError {
   const found = texts[text]
   const put = (message: string) =>
-    message.replace(/\{(\w+)\}/g, (whole, name: string) => (details[name] === undefined ? whole : String(details[name])))
+    message.replace(/\{(\w+)\}/g, (whole, name: string) =>
+      details[name] === undefined ? whole : String(details[name]),
+    )
   const [message, hint] = found[language].map((words) => put(language === 'fr' ? narrow(words) : words))
   return { code: found.code, text, message: message ?? '', hint: hint ?? '', details }
 }

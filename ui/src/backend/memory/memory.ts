@@ -5,8 +5,22 @@
 import type { Backend } from '../backend'
 import type * as T from '../types'
 import {
-  ADAPTERS, adapterOf, codeOf, type Data, DAY, type DestinationData, emptyOptions, GFS, HOUR, hash, idOf, makeData, noRetention,
-  type PlanData, random, type SourceData,
+  ADAPTERS,
+  adapterOf,
+  codeOf,
+  DAY,
+  type Data,
+  type DestinationData,
+  emptyOptions,
+  GFS,
+  HOUR,
+  hash,
+  idOf,
+  makeData,
+  noRetention,
+  type PlanData,
+  random,
+  type SourceData,
 } from './data'
 import { type ErrorText, errorOf } from './errors'
 import { journalOf } from './journal'
@@ -90,7 +104,9 @@ export class MemoryBackend {
     return this.#settings.get('language') === 'fr' ? 'fr' : 'en'
   }
   now(): number {
-    return this.options.now === undefined ? Date.now() : this.#now + (this.options.live ? Date.now() - this.#started : 0)
+    return this.options.now === undefined
+      ? Date.now()
+      : this.#now + (this.options.live ? Date.now() - this.#started : 0)
   }
   #iso(at = this.now()): string {
     return new Date(at).toISOString()
@@ -113,8 +129,16 @@ export class MemoryBackend {
   }
   #log(action: string, kind: string, id: string | null, subject: string, error: T.CoffreError | null = null): void {
     this.#journal.unshift({
-      id: this.#journal.length + 1, at: this.#iso(), author: 'app', actor: 'anna', action, subject_kind: kind, subject_id: id, subject,
-      result: error ? 'failed' : 'ok', error,
+      id: this.#journal.length + 1,
+      at: this.#iso(),
+      author: 'app',
+      actor: 'anna',
+      action,
+      subject_kind: kind,
+      subject_id: id,
+      subject,
+      result: error ? 'failed' : 'ok',
+      error,
     })
     this.invalidate('journal')
   }
@@ -147,7 +171,11 @@ export class MemoryBackend {
   #has(feature: T.Feature): boolean {
     return (this.options.features ?? ['schedule', 'retention', 'rebuild']).includes(feature)
   }
-  #slots(every: T.BackupType | null, at: string | null, count: number): { at: number; remark: 'clock_back' | 'clock_forward' | null }[] {
+  #slots(
+    every: T.BackupType | null,
+    at: string | null,
+    count: number,
+  ): { at: number; remark: 'clock_back' | 'clock_forward' | null }[] {
     if (!every || every === 'manual') return []
     const [hours, minutes] = (at ?? '00:00').split(':').map(Number)
     const date = new Date(this.now())
@@ -170,7 +198,9 @@ export class MemoryBackend {
     const last = own.find((b) => b.state !== 'running' && b.state !== 'skipped')
     const plans = this.data.plans.filter((p) => p.plan.source_id === s.source.id)
     const copies = verified?.copies.filter((c) => c.state === 'verified') ?? []
-    const sites = new Set(copies.map((c) => this.data.destinations.find((d) => d.destination.id === c.destination_id)?.site))
+    const sites = new Set(
+      copies.map((c) => this.data.destinations.find((d) => d.destination.id === c.destination_id)?.site),
+    )
     const age = verified?.ended_at ? this.now() - Date.parse(verified.ended_at) : Number.POSITIVE_INFINITY
     const failed = last && (last.state === 'failed' || last.state === 'interrupted') ? last : undefined
     let state: T.ProtectionState = 'protected'
@@ -180,8 +210,14 @@ export class MemoryBackend {
     else if (failed) [state, cause] = ['at_risk', 'last_failed']
     else if (plans.length === 0) [state, cause] = ['at_risk', 'no_plan']
     return {
-      state, cause, last_verified_at: verified?.ended_at ?? null, copies: copies.length, places: sites.size, restore_ms: s.restoreMs,
-      error: failed?.error ?? null, error_backup_id: failed?.id ?? null,
+      state,
+      cause,
+      last_verified_at: verified?.ended_at ?? null,
+      copies: copies.length,
+      places: sites.size,
+      restore_ms: s.restoreMs,
+      error: failed?.error ?? null,
+      error_backup_id: failed?.id ?? null,
     }
   }
   #sourceRow(s: SourceData): T.SourceRow {
@@ -193,9 +229,16 @@ export class MemoryBackend {
       if (b.source_id === s.source.id && b.state !== 'deleted' && b.state !== 'deleting') outcomes.unshift(b.state)
     }
     return {
-      source: s.source, adapter: s.adapter, label: s.label, server_version: s.version || null, bytes: s.bytes || null,
-      place: s.source.address.replace(/^\w+:\/\//, '').replace(/\?.*/, ''), protection: this.#protection(s),
-      plans: plans.map((p) => ({ id: p.plan.id, name: p.plan.name })), outcomes, next_run_at: next.length ? this.#iso(Math.min(...next)) : null,
+      source: s.source,
+      adapter: s.adapter,
+      label: s.label,
+      server_version: s.version || null,
+      bytes: s.bytes || null,
+      place: s.source.address.replace(/^\w+:\/\//, '').replace(/\?.*/, ''),
+      protection: this.#protection(s),
+      plans: plans.map((p) => ({ id: p.plan.id, name: p.plan.name })),
+      outcomes,
+      next_run_at: next.length ? this.#iso(Math.min(...next)) : null,
       running: this.works.list.some((w) => w.running.source_id === s.source.id),
     }
   }
@@ -212,11 +255,20 @@ export class MemoryBackend {
       }
     }
     return {
-      destination: d.destination, adapter: d.adapter, label: d.label, place: d.place, state: d.answers ? 'answers' : 'silent',
+      destination: d.destination,
+      adapter: d.adapter,
+      label: d.label,
+      place: d.place,
+      state: d.answers ? 'answers' : 'silent',
       checked_at: this.#iso(this.now() - 2 * 60_000),
       error: d.answers ? null : this.#error('dest_unreachable', { destination: d.destination.name, place: d.place }),
-      space: d.space, copies, verified_copies: verified, stored_bytes: stored,
-      plans: this.data.plans.filter((p) => p.plan.destination_ids.includes(d.destination.id)).map((p) => ({ id: p.plan.id, name: p.plan.name, source: p.plan.source })),
+      space: d.space,
+      copies,
+      verified_copies: verified,
+      stored_bytes: stored,
+      plans: this.data.plans
+        .filter((p) => p.plan.destination_ids.includes(d.destination.id))
+        .map((p) => ({ id: p.plan.id, name: p.plan.name, source: p.plan.source })),
     }
   }
   #worst(rows: T.SourceRow[]): T.SourceRow[] {
@@ -234,7 +286,8 @@ export class MemoryBackend {
       const value = draft.values[field.name]
       const absent = value === undefined || value === null || value === ''
       if (field.required && absent && field.default === null) errors[field.name] = this.#error('field_required')
-      if (field.part === 'port' && !absent && !(Number(value) >= 1 && Number(value) <= 65_535)) errors[field.name] = this.#error('address_port')
+      if (field.part === 'port' && !absent && !(Number(value) >= 1 && Number(value) <= 65_535))
+        errors[field.name] = this.#error('address_port')
       if ((field.kind === 'file' || field.kind === 'folder') && !absent && !String(value).startsWith('/')) {
         errors[field.name] = this.#error('path_absolute')
       }
@@ -262,17 +315,43 @@ export class MemoryBackend {
   }
 
   #startBackup(s: SourceData, p: PlanData | null, trigger: T.Trigger, share = 0): T.Backup {
-    if (this.works.list.some((w) => w.running.source_id === s.source.id)) throw this.#error('busy', { source: s.source.name })
+    if (this.works.list.some((w) => w.running.source_id === s.source.id))
+      throw this.#error('busy', { source: s.source.name })
     const at = this.now() - share * 40_000
     const backup: T.Backup = {
-      id: this.#id(5), code: codeOf(at, this.#next), source: s.source.name, source_id: s.source.id, plan: p?.plan.name ?? null,
-      plan_id: p?.plan.id ?? null, trigger, type: p?.plan.every ?? 'manual', kind: 'full', base_id: null, state: 'running',
-      started_at: this.#iso(at), ended_at: null, duration_ms: null, raw_bytes: null, stored_bytes: null, sha256: null, raw_sha256: null,
-      compression: p?.plan.compression ?? 'zstd:3', encryption: p?.plan.encryption ?? null, tables: null, rows: null, tool: s.tool,
-      server_version: s.version, flags: [], error: null, note: '', pinned: false, copies: [],
+      id: this.#id(5),
+      code: codeOf(at, this.#next),
+      source: s.source.name,
+      source_id: s.source.id,
+      plan: p?.plan.name ?? null,
+      plan_id: p?.plan.id ?? null,
+      trigger,
+      type: p?.plan.every ?? 'manual',
+      kind: 'full',
+      base_id: null,
+      state: 'running',
+      started_at: this.#iso(at),
+      ended_at: null,
+      duration_ms: null,
+      raw_bytes: null,
+      stored_bytes: null,
+      sha256: null,
+      raw_sha256: null,
+      compression: p?.plan.compression ?? 'zstd:3',
+      encryption: p?.plan.encryption ?? null,
+      tables: null,
+      rows: null,
+      tool: s.tool,
+      server_version: s.version,
+      flags: [],
+      error: null,
+      note: '',
+      pinned: false,
+      copies: [],
     }
     this.data.backups.unshift(backup)
-    const changed = () => this.invalidate('backups', { noun: 'backups', id: backup.id }, 'running', 'overview', 'sources', 'plans')
+    const changed = () =>
+      this.invalidate('backups', { noun: 'backups', id: backup.id }, 'running', 'overview', 'sources', 'plans')
     const replace = (more: Partial<T.Backup>) => {
       const i = this.data.backups.findIndex((b) => b.id === backup.id)
       if (i >= 0) this.data.backups[i] = { ...(this.data.backups[i] as T.Backup), ...more }
@@ -280,8 +359,14 @@ export class MemoryBackend {
     const refused = s.source.name === 'crm' ? this.data.backups.find((b) => b.source === 'crm' && b.error)?.error : null
     this.works.start({
       running: {
-        id: backup.id, noun: 'backup', source: s.source.name, source_id: s.source.id, adapter: s.adapter, plan: p?.plan.name ?? null,
-        started_at: backup.started_at, progress: { id: backup.id, step: 'preparing', done: 0, total: null, estimated: false },
+        id: backup.id,
+        noun: 'backup',
+        source: s.source.name,
+        source_id: s.source.id,
+        adapter: s.adapter,
+        plan: p?.plan.name ?? null,
+        started_at: backup.started_at,
+        progress: { id: backup.id, step: 'preparing', done: 0, total: null, estimated: false },
       },
       steps: [
         { step: 'preparing', bytes: 0, ticks: 4 },
@@ -294,16 +379,28 @@ export class MemoryBackend {
       end: (how) => {
         const ended = { ended_at: this.#iso(), duration_ms: Math.max(1, this.now() - Date.parse(backup.started_at)) }
         if (how === 'cancelled') replace({ ...ended, state: 'cancelled', error: this.#error('cancelled') })
-        else if (how === 'failed') replace({ ...ended, state: 'failed', error: refused ?? this.#error('internal', { cause: '?' }) })
+        else if (how === 'failed')
+          replace({ ...ended, state: 'failed', error: refused ?? this.#error('internal', { cause: '?' }) })
         else {
           const sha = hash(this.#next)
           const ids = p?.plan.destination_ids ?? [this.data.destinations[0]?.destination.id ?? '']
           replace({
-            ...ended, state: 'verified', raw_bytes: s.bytes, stored_bytes: s.stored, sha256: sha, raw_sha256: hash(this.#next), tables: s.tables.length,
+            ...ended,
+            state: 'verified',
+            raw_bytes: s.bytes,
+            stored_bytes: s.stored,
+            sha256: sha,
+            raw_sha256: hash(this.#next),
+            tables: s.tables.length,
             rows: s.tables.reduce((sum, t) => sum + t.rows, 0),
             copies: ids.map((id) => ({
-              destination: this.#destination(id).destination.name, destination_id: id, key: `${s.source.name}/${backup.code}.zst`, state: 'verified' as const,
-              stored_bytes: s.stored, sha256: sha, verified_at: ended.ended_at,
+              destination: this.#destination(id).destination.name,
+              destination_id: id,
+              key: `${s.source.name}/${backup.code}.zst`,
+              state: 'verified' as const,
+              stored_bytes: s.stored,
+              sha256: sha,
+              verified_at: ended.ended_at,
             })),
           })
         }
@@ -319,10 +416,15 @@ export class MemoryBackend {
   /** The commands. Arrow functions, so that they can be handed out one by one. */
   readonly commands: Backend = {
     about: async () => ({
-      version: '0.1.0', home: '/home/anna/.local/share/coffre', log_folder: '/home/anna/.local/share/coffre/logs', platform: 'linux',
+      version: '0.1.0',
+      home: '/home/anna/.local/share/coffre',
+      log_folder: '/home/anna/.local/share/coffre/logs',
+      platform: 'linux',
       features: this.options.features ?? ['schedule', 'retention', 'rebuild'],
       secrets: { kind: 'keychain', name: 'Secret Service', state: this.options.secrets ?? 'ready' },
-      system_language: this.options.language ?? (typeof navigator !== 'undefined' && navigator.language.startsWith('fr') ? 'fr' : 'en'),
+      system_language:
+        this.options.language ??
+        (typeof navigator !== 'undefined' && navigator.language.startsWith('fr') ? 'fr' : 'en'),
       first_start: this.data.sources.length === 0 && this.data.destinations.length === 0,
     }),
     adapters: async () => ADAPTERS,
@@ -331,8 +433,12 @@ export class MemoryBackend {
       const next = this.data.plans.map((p) => this.#nextRun(p)).filter((at) => at !== null)
       const count = (state: T.ProtectionState) => states.filter((p) => p.state === state).length
       return {
-        sources: states.length, protected: count('protected'), at_risk: count('at_risk'), unprotected: count('unprotected'),
-        failures_open: states.filter((p) => p.error).length, next_run_at: next.length ? this.#iso(Math.min(...next)) : null,
+        sources: states.length,
+        protected: count('protected'),
+        at_risk: count('at_risk'),
+        unprotected: count('unprotected'),
+        failures_open: states.filter((p) => p.error).length,
+        next_run_at: next.length ? this.#iso(Math.min(...next)) : null,
       }
     },
     overview: async () => this.#overview(),
@@ -343,30 +449,50 @@ export class MemoryBackend {
       const s = this.#source(id)
       return { ...this.#sourceRow(s), draft: { name: s.source.name, adapter: s.adapter, values: s.values } }
     },
-    checkSource: async ({ id, draft }) => this.#checkDraft(draft, ADAPTERS.databases,
-      this.data.sources.filter((s) => s.source.id !== id).map((s) => s.source.name)),
+    checkSource: async ({ id, draft }) =>
+      this.#checkDraft(
+        draft,
+        ADAPTERS.databases,
+        this.data.sources.filter((s) => s.source.id !== id).map((s) => s.source.name),
+      ),
     testSource: async ({ draft, secret }) => {
       await new Promise((done) => setTimeout(done, this.options.live ? 700 : 0))
-      if (secret.change === 'set' && secret.value === 'wrong') throw this.#error('auth_failed', { user: String(draft.values.user ?? '') })
+      if (secret.change === 'set' && secret.value === 'wrong')
+        throw this.#error('auth_failed', { user: String(draft.values.user ?? '') })
       const host = String(draft.values.host ?? '')
       if (host === '10.0.0.99') throw this.#error('unreachable', { place: `${host}:${draft.values.port ?? ''}` })
       const known = this.data.sources.find((s) => s.adapter === draft.adapter)
       return {
-        server_version: known?.version ?? '3.46.1', tool: known?.tool ?? { name: 'sqlite', path: null, version: '3.46.1' },
-        estimated_bytes: known?.bytes ?? 12e6, tables: known?.tables.length ?? 6, tls: draft.adapter === 'sqlite' ? null : true, remarks: [],
+        server_version: known?.version ?? '3.46.1',
+        tool: known?.tool ?? { name: 'sqlite', path: null, version: '3.46.1' },
+        estimated_bytes: known?.bytes ?? 12e6,
+        tables: known?.tables.length ?? 6,
+        tls: draft.adapter === 'sqlite' ? null : true,
+        remarks: [],
       }
     },
     addSource: async ({ draft, secret }) => {
       this.#refuse(await this.commands.checkSource({ id: null, draft }))
       const source: T.Source = {
-        id: this.#id(1), name: draft.name, address: this.#address(draft, ADAPTERS.databases), options: emptyOptions,
-        has_secret: this.#hasSecret(false, secret), created_at: this.#iso(),
+        id: this.#id(1),
+        name: draft.name,
+        address: this.#address(draft, ADAPTERS.databases),
+        options: emptyOptions,
+        has_secret: this.#hasSecret(false, secret),
+        created_at: this.#iso(),
       }
       const known = this.data.sources.find((s) => s.adapter === draft.adapter)
       this.data.sources.push({
-        source, adapter: draft.adapter, label: adapterOf(ADAPTERS.databases, source.address).label, version: known?.version ?? '', bytes: known?.bytes ?? 12e6,
-        stored: known?.stored ?? 3e6, values: draft.values, tables: known?.tables ?? [{ table: 'orders', rows: 2400 }],
-        tool: known?.tool ?? { name: 'sqlite', path: null, version: '3.46.1' }, restoreMs: null,
+        source,
+        adapter: draft.adapter,
+        label: adapterOf(ADAPTERS.databases, source.address).label,
+        version: known?.version ?? '',
+        bytes: known?.bytes ?? 12e6,
+        stored: known?.stored ?? 3e6,
+        values: draft.values,
+        tables: known?.tables ?? [{ table: 'orders', rows: 2400 }],
+        tool: known?.tool ?? { name: 'sqlite', path: null, version: '3.46.1' },
+        restoreMs: null,
       })
       this.#log('source.add', 'source', source.id, source.name)
       this.invalidate('sources', 'overview', 'about', 'health')
@@ -375,7 +501,12 @@ export class MemoryBackend {
     editSource: async ({ id, draft, secret }) => {
       this.#refuse(await this.commands.checkSource({ id, draft }))
       const s = this.#source(id)
-      s.source = { ...s.source, name: draft.name, address: this.#address(draft, ADAPTERS.databases), has_secret: this.#hasSecret(s.source.has_secret, secret) }
+      s.source = {
+        ...s.source,
+        name: draft.name,
+        address: this.#address(draft, ADAPTERS.databases),
+        has_secret: this.#hasSecret(s.source.has_secret, secret),
+      }
       s.values = draft.values
       this.#log('source.edit', 'source', id, draft.name)
       this.invalidate('sources', 'overview', 'plans', 'health')
@@ -393,22 +524,47 @@ export class MemoryBackend {
     listTables: async ({ id }) => {
       const s = this.#source(id)
       const rows = s.tables.reduce((sum, t) => sum + t.rows, 0) || 1
-      return { tables: s.tables.map((t) => ({ ...t, bytes: Math.round((s.bytes * t.rows) / rows) })), at: this.#iso(this.now() - 11 * HOUR), exact: true }
+      return {
+        tables: s.tables.map((t) => ({ ...t, bytes: Math.round((s.bytes * t.rows) / rows) })),
+        at: this.#iso(this.now() - 11 * HOUR),
+        exact: true,
+      }
     },
     createSample: async () => {
-      const destination = this.data.destinations[0]?.destination ?? (await this.commands.addDestination({
-        draft: { name: 'backups', adapter: 'local', values: { path: '/home/anna/.local/share/coffre/backups' } }, secret: { change: 'forget' },
-      }))
+      const destination =
+        this.data.destinations[0]?.destination ??
+        (await this.commands.addDestination({
+          draft: { name: 'backups', adapter: 'local', values: { path: '/home/anna/.local/share/coffre/backups' } },
+          secret: { change: 'forget' },
+        }))
       const source = await this.commands.addSource({
-        draft: { name: 'sample-shop', adapter: 'sqlite', values: { path: '/home/anna/.local/share/coffre/sample/shop.db' } }, secret: { change: 'forget' },
+        draft: {
+          name: 'sample-shop',
+          adapter: 'sqlite',
+          values: { path: '/home/anna/.local/share/coffre/sample/shop.db' },
+        },
+        secret: { change: 'forget' },
       })
       const plan = await this.commands.addPlan({
         draft: {
-          name: 'sample-daily', source_id: source.id, destination_ids: [destination.id], kind: 'full', every: 'daily', at: '02:30', cron: null,
-          time_zone: 'Europe/Paris', compression: 'zstd:3', key_id: null, retention: GFS,
+          name: 'sample-daily',
+          source_id: source.id,
+          destination_ids: [destination.id],
+          kind: 'full',
+          every: 'daily',
+          at: '02:30',
+          cron: null,
+          time_zone: 'Europe/Paris',
+          compression: 'zstd:3',
+          key_id: null,
+          retention: GFS,
         },
       })
-      return { source_id: source.id, plan_id: plan.id, backup_id: this.#startBackup(this.#source(source.id), this.#plan(plan.id), 'manual').id }
+      return {
+        source_id: source.id,
+        plan_id: plan.id,
+        backup_id: this.#startBackup(this.#source(source.id), this.#plan(plan.id), 'manual').id,
+      }
     },
 
     listDestinations: async () => this.data.destinations.map((d) => this.#destinationRow(d)),
@@ -416,28 +572,45 @@ export class MemoryBackend {
       const d = this.#destination(id)
       return { ...this.#destinationRow(d), draft: { name: d.destination.name, adapter: d.adapter, values: d.values } }
     },
-    checkDestination: async ({ id, draft }) => this.#checkDraft(draft, ADAPTERS.storages,
-      this.data.destinations.filter((d) => d.destination.id !== id).map((d) => d.destination.name)),
+    checkDestination: async ({ id, draft }) =>
+      this.#checkDraft(
+        draft,
+        ADAPTERS.storages,
+        this.data.destinations.filter((d) => d.destination.id !== id).map((d) => d.destination.name),
+      ),
     testDestination: async ({ id, draft }) => {
       await new Promise((done) => setTimeout(done, this.options.live ? 500 : 0))
       const known = this.data.destinations.find((d) => d.destination.id === id)
       const place = String(draft.values.path || draft.values.bucket || '')
       if (known && !known.answers) throw this.#error('dest_unreachable', { destination: draft.name, place })
       return {
-        place, space: draft.adapter === 'local' ? { free: 212e9, total: 480e9 } : null,
-        identity: known ? 'known' : place.includes('old') ? 'other' : 'new', backups: place.includes('old') ? 412 : 0, remarks: [],
+        place,
+        space: draft.adapter === 'local' ? { free: 212e9, total: 480e9 } : null,
+        identity: known ? 'known' : place.includes('old') ? 'other' : 'new',
+        backups: place.includes('old') ? 412 : 0,
+        remarks: [],
       }
     },
     addDestination: async ({ draft, secret }) => {
       this.#refuse(await this.commands.checkDestination({ id: null, draft }))
       const destination: T.Destination = {
-        id: this.#id(2), name: draft.name, address: this.#address(draft, ADAPTERS.storages), has_secret: this.#hasSecret(false, secret),
-        identified: false, created_at: this.#iso(),
+        id: this.#id(2),
+        name: draft.name,
+        address: this.#address(draft, ADAPTERS.storages),
+        has_secret: this.#hasSecret(false, secret),
+        identified: false,
+        created_at: this.#iso(),
       }
       this.data.destinations.push({
-        destination, adapter: draft.adapter, label: draft.adapter === 'local' ? 'Folder' : 'S3', values: draft.values,
-        space: draft.adapter === 'local' ? { free: 212e9, total: 480e9 } : null, answers: true,
-        place: String(draft.values.path || `s3://${draft.values.bucket}`), site: draft.adapter === 'local' ? 'here' : 's3', offsite: draft.adapter !== 'local',
+        destination,
+        adapter: draft.adapter,
+        label: draft.adapter === 'local' ? 'Folder' : 'S3',
+        values: draft.values,
+        space: draft.adapter === 'local' ? { free: 212e9, total: 480e9 } : null,
+        answers: true,
+        place: String(draft.values.path || `s3://${draft.values.bucket}`),
+        site: draft.adapter === 'local' ? 'here' : 's3',
+        offsite: draft.adapter !== 'local',
       })
       this.#log('destination.add', 'destination', destination.id, destination.name)
       this.invalidate('destinations', 'overview', 'about', 'health')
@@ -446,7 +619,11 @@ export class MemoryBackend {
     editDestination: async ({ id, draft, secret }) => {
       this.#refuse(await this.commands.checkDestination({ id, draft }))
       const d = this.#destination(id)
-      d.destination = { ...d.destination, name: draft.name, has_secret: this.#hasSecret(d.destination.has_secret, secret) }
+      d.destination = {
+        ...d.destination,
+        name: draft.name,
+        has_secret: this.#hasSecret(d.destination.has_secret, secret),
+      }
       d.values = draft.values
       this.#log('destination.edit', 'destination', id, draft.name)
       this.invalidate('destinations', 'overview', 'plans', 'health')
@@ -525,7 +702,13 @@ export class MemoryBackend {
       const s = this.#source(backup.source_id)
       this.works.start({
         running: {
-          id, noun: 'verify', source: backup.source, source_id: backup.source_id, adapter: s.adapter, plan: backup.plan, started_at: this.#iso(),
+          id,
+          noun: 'verify',
+          source: backup.source,
+          source_id: backup.source_id,
+          adapter: s.adapter,
+          plan: backup.plan,
+          started_at: this.#iso(),
           progress: { id, step: 'verifying', done: 0, total: null, estimated: false },
         },
         steps: [{ step: 'verifying', bytes: backup.stored_bytes ?? 0, ticks: 30 }],
@@ -535,7 +718,9 @@ export class MemoryBackend {
           if (how === 'done') {
             const i = this.data.backups.findIndex((b) => b.id === id)
             this.data.backups[i] = {
-              ...backup, state: 'verified', copies: backup.copies.map((c) => ({ ...c, state: 'verified', verified_at: this.#iso() })),
+              ...backup,
+              state: 'verified',
+              copies: backup.copies.map((c) => ({ ...c, state: 'verified', verified_at: this.#iso() })),
             }
           }
           this.#log('backup.verify', 'backup', id, backup.code)
@@ -550,11 +735,16 @@ export class MemoryBackend {
     previewDelete: async ({ ids }) => {
       const chosen = ids.map((id) => this.#backup(id))
       const names = new Set(chosen.map((b) => b.source_id))
-      const left = this.data.backups.filter((b) => names.has(b.source_id) && b.state === 'verified' && !ids.includes(b.id)).length
+      const left = this.data.backups.filter(
+        (b) => names.has(b.source_id) && b.state === 'verified' && !ids.includes(b.id),
+      ).length
       const verified = chosen.some((b) => b.state === 'verified')
       return {
-        backups: chosen.length, stored_bytes: chosen.reduce((sum, b) => sum + b.copies.reduce((s, c) => s + c.stored_bytes, 0), 0), verified_left: left,
-        refusal: verified && left === 0 ? this.#error('last_verified', { source: chosen[0]?.source ?? '' }) : null, confirmation: ids.join('+'),
+        backups: chosen.length,
+        stored_bytes: chosen.reduce((sum, b) => sum + b.copies.reduce((s, c) => s + c.stored_bytes, 0), 0),
+        verified_left: left,
+        refusal: verified && left === 0 ? this.#error('last_verified', { source: chosen[0]?.source ?? '' }) : null,
+        confirmation: ids.join('+'),
       }
     },
     deleteBackups: async ({ ids, confirmation }) => {
@@ -570,7 +760,8 @@ export class MemoryBackend {
       this.#log('backup.download', 'backup', id, backup.code)
       return { path: this.options.chosen ?? `/home/anna/${backup.source}_${backup.code}.dump.zst` }
     },
-    saveRecoverySheet: async () => (this.options.chosen === null ? null : { path: this.options.chosen ?? '/home/anna/coffre-recovery.html' }),
+    saveRecoverySheet: async () =>
+      this.options.chosen === null ? null : { path: this.options.chosen ?? '/home/anna/coffre-recovery.html' },
 
     restoreTargets: async ({ backup_id }) => {
       const backup = backup_id ? this.#backup(backup_id) : null
@@ -579,14 +770,22 @@ export class MemoryBackend {
       const name = s?.source.name ?? 'restored'
       const stamp = this.#iso().slice(0, 10).replaceAll('-', '')
       const options: T.RestoreTargetOption[] = []
-      if (sqlite) options.push({ kind: 'new_file', suggestion: `/home/anna/${name}-${stamp}.db`, place: '', refusal: null })
+      if (sqlite)
+        options.push({ kind: 'new_file', suggestion: `/home/anna/${name}-${stamp}.db`, place: '', refusal: null })
       else {
-        options.push({ kind: 'new_database', suggestion: `${name}_${stamp}`, place: s.source.address.replace(/\/[^/]*$/, '').replace(/^\w+:\/\//, ''), refusal: null })
+        options.push({
+          kind: 'new_database',
+          suggestion: `${name}_${stamp}`,
+          place: s.source.address.replace(/\/[^/]*$/, '').replace(/^\w+:\/\//, ''),
+          refusal: null,
+        })
         options.push({ kind: 'address', suggestion: `${s.adapter}://user@localhost/${name}`, place: '', refusal: null })
       }
       if (backup) {
         options.push({
-          kind: 'replace', suggestion: '', place: s?.source.address.replace(/^\w+:\/\//, '') ?? '',
+          kind: 'replace',
+          suggestion: '',
+          place: s?.source.address.replace(/^\w+:\/\//, '') ?? '',
           refusal: this.#has('replace') ? null : this.#error('replace_later'),
         })
       }
@@ -598,26 +797,43 @@ export class MemoryBackend {
       const taken = request.target.value.includes('taken')
       const target = request.target.value
       const counts = (s?.tables ?? []).map((t) => ({ table: t.table, before: null, after: null, backup: t.rows }))
-      const check = (name: T.RestoreCheck['name'], facts: T.Details = {}, error: T.CoffreError | null = null): T.RestoreCheck => ({ name, ok: error === null, facts, error })
+      const check = (
+        name: T.RestoreCheck['name'],
+        facts: T.Details = {},
+        error: T.CoffreError | null = null,
+      ): T.RestoreCheck => ({ name, ok: error === null, facts, error })
       const plan: T.RestorePlan = {
-        confirmation: this.#id(7), expires_at: this.#iso(this.now() + 15 * 60_000), name: s?.source.name ?? request.file?.split('/').pop() ?? '',
-        backup, file: request.file, format: s?.adapter === 'sqlite' ? 'sqlite' : s ? 'pg_custom' : 'sql', target, mode: 'into', counts,
+        confirmation: this.#id(7),
+        expires_at: this.#iso(this.now() + 15 * 60_000),
+        name: s?.source.name ?? request.file?.split('/').pop() ?? '',
+        backup,
+        file: request.file,
+        format: s?.adapter === 'sqlite' ? 'sqlite' : s ? 'pg_custom' : 'sql',
+        target,
+        mode: 'into',
+        counts,
         rows: counts.length ? counts.reduce((sum, c) => sum + (c.backup ?? 0), 0) : null,
         checks: [
           check('read_to_end', { bytes: backup?.stored_bytes ?? 0, destination: backup?.copies[0]?.destination ?? '' }),
           ...(backup?.encryption ? [check('key', { key: backup.encryption })] : []),
-          check('versions', { tool: s?.tool.name ?? '', tool_version: s?.tool.version ?? '', server_version: s?.version ?? '' }),
+          check('versions', {
+            tool: s?.tool.name ?? '',
+            tool_version: s?.tool.version ?? '',
+            server_version: s?.version ?? '',
+          }),
           check('target_empty', { target }, taken ? this.#error('target_not_empty', { target }) : null),
           check('space', { free: 38e9, needed: (backup?.raw_bytes ?? 0) * 2 }),
         ],
-        estimated_ms: s?.restoreMs ?? null, allowed: !taken, command: `coffre restore ${backup?.code ?? `--file ${request.file}`} --into ${target}`,
+        estimated_ms: s?.restoreMs ?? null,
+        allowed: !taken,
+        command: `coffre restore ${backup?.code ?? `--file ${request.file}`} --into ${target}`,
       }
       this.#plans.set(plan.confirmation, plan)
       return plan
     },
     startRestore: async ({ confirmation, name }) => {
       const plan = this.#plans.get(confirmation)
-      if (!plan || !plan.allowed || plan.name !== name) throw this.#error('not_found')
+      if (!plan?.allowed || plan.name !== name) throw this.#error('not_found')
       this.#plans.delete(confirmation)
       return this.#startRestore(plan)
     },
@@ -633,7 +849,12 @@ export class MemoryBackend {
       if (!name.trim()) throw this.#error('name_empty')
       if (this.data.keys.some((k) => k.name === name)) throw this.#error('name_taken', { name })
       const key: T.Key = {
-        id: this.#id(4), name, kind, recipient: kind === 'recipient' ? `age1${hash(this.#next).slice(0, 58)}` : null, created_at: this.#iso(), exported_at: null,
+        id: this.#id(4),
+        name,
+        kind,
+        recipient: kind === 'recipient' ? `age1${hash(this.#next).slice(0, 58)}` : null,
+        created_at: this.#iso(),
+        exported_at: null,
       }
       this.data.keys.push(key)
       this.#log('key.create', 'key', key.id, name)
@@ -654,11 +875,18 @@ export class MemoryBackend {
     listJournal: async ({ query }) => {
       const text = query.text?.toLowerCase() ?? ''
       const found = this.#journal.filter(
-        (e) => (!query.author || e.author === query.author) && (!query.result || e.result === query.result) &&
+        (e) =>
+          (!query.author || e.author === query.author) &&
+          (!query.result || e.result === query.result) &&
           (!text || `${e.action} ${e.subject} ${e.actor ?? ''} ${e.error?.message ?? ''}`.toLowerCase().includes(text)),
       )
       const start = (query.page - 1) * query.per_page
-      return { entries: found.slice(start, start + query.per_page), total: found.length, page: query.page, per_page: query.per_page }
+      return {
+        entries: found.slice(start, start + query.per_page),
+        total: found.length,
+        page: query.page,
+        per_page: query.per_page,
+      }
     },
     health: async () => this.#health(),
     checkHealth: async () => {
@@ -667,7 +895,14 @@ export class MemoryBackend {
       return this.#health()
     },
 
-    listSettings: async () => SETTINGS.map(([key, preset, kind]) => ({ key, value: this.#settings.get(key) ?? preset, default: preset, kind, overridden: false })),
+    listSettings: async () =>
+      SETTINGS.map(([key, preset, kind]) => ({
+        key,
+        value: this.#settings.get(key) ?? preset,
+        default: preset,
+        kind,
+        overridden: false,
+      })),
     setSetting: async ({ key, value }) => {
       this.#settings.set(key, value)
       this.invalidate('settings')
@@ -676,12 +911,33 @@ export class MemoryBackend {
       return row
     },
     listTools: async () => [
-      { tool: { name: 'pg_dump', path: '/usr/lib/postgresql/16/bin/pg_dump', version: '16.4' }, adapter: 'postgres', usable: true, error: null, sources: ['shop', 'crm'] },
-      { tool: { name: 'pg_restore', path: '/usr/lib/postgresql/16/bin/pg_restore', version: '16.4' }, adapter: 'postgres', usable: true, error: null, sources: ['shop', 'crm'] },
-      { tool: { name: 'mariadb-dump', path: '/usr/bin/mariadb-dump', version: '10.11.6' }, adapter: 'mysql', usable: true, error: null, sources: ['wiki'] },
       {
-        tool: { name: 'pg_dump', path: '/opt/old/bin/pg_dump', version: '12.3' }, adapter: 'postgres', usable: false,
-        error: this.#error('tool_too_old', { tool: 'pg_dump', found: '12.3', server: '16.4', major: '16' }), sources: [],
+        tool: { name: 'pg_dump', path: '/usr/lib/postgresql/16/bin/pg_dump', version: '16.4' },
+        adapter: 'postgres',
+        usable: true,
+        error: null,
+        sources: ['shop', 'crm'],
+      },
+      {
+        tool: { name: 'pg_restore', path: '/usr/lib/postgresql/16/bin/pg_restore', version: '16.4' },
+        adapter: 'postgres',
+        usable: true,
+        error: null,
+        sources: ['shop', 'crm'],
+      },
+      {
+        tool: { name: 'mariadb-dump', path: '/usr/bin/mariadb-dump', version: '10.11.6' },
+        adapter: 'mysql',
+        usable: true,
+        error: null,
+        sources: ['wiki'],
+      },
+      {
+        tool: { name: 'pg_dump', path: '/opt/old/bin/pg_dump', version: '12.3' },
+        adapter: 'postgres',
+        usable: false,
+        error: this.#error('tool_too_old', { tool: 'pg_dump', found: '12.3', server: '16.4', major: '16' }),
+        sources: [],
       },
     ],
     rescanTools: async () => {
@@ -714,9 +970,19 @@ export class MemoryBackend {
   #planOf(id: string, draft: T.PlanDraft): T.Plan {
     const key = this.data.keys.find((k) => k.id === draft.key_id)
     return {
-      id, name: draft.name, source_id: draft.source_id, source: this.#source(draft.source_id).source.name, destination_ids: draft.destination_ids,
-      destinations: draft.destination_ids.map((d) => this.#destination(d).destination.name), kind: draft.kind, every: draft.every,
-      compression: draft.compression, encryption: key?.name ?? null, key_id: draft.key_id, retention: draft.retention, created_at: this.#iso(),
+      id,
+      name: draft.name,
+      source_id: draft.source_id,
+      source: this.#source(draft.source_id).source.name,
+      destination_ids: draft.destination_ids,
+      destinations: draft.destination_ids.map((d) => this.#destination(d).destination.name),
+      kind: draft.kind,
+      every: draft.every,
+      compression: draft.compression,
+      encryption: key?.name ?? null,
+      key_id: draft.key_id,
+      retention: draft.retention,
+      created_at: this.#iso(),
     }
   }
   #planRow(p: PlanData): T.PlanRow {
@@ -724,19 +990,36 @@ export class MemoryBackend {
     const next = this.#nextRun(p)
     const failure = own.find((b) => b.state !== 'running' && b.state !== 'skipped')
     return {
-      plan: p.plan, paused: p.paused, next_run_at: next === null ? null : this.#iso(next), last: own[0] ?? null,
+      plan: p.plan,
+      paused: p.paused,
+      next_run_at: next === null ? null : this.#iso(next),
+      last: own[0] ?? null,
       draft: {
-        name: p.plan.name, source_id: p.plan.source_id, destination_ids: p.plan.destination_ids, kind: p.plan.kind, every: p.plan.every, at: p.at, cron: null,
-        time_zone: 'Europe/Paris', compression: p.plan.compression, key_id: p.plan.key_id, retention: p.plan.retention,
+        name: p.plan.name,
+        source_id: p.plan.source_id,
+        destination_ids: p.plan.destination_ids,
+        kind: p.plan.kind,
+        every: p.plan.every,
+        at: p.at,
+        cron: null,
+        time_zone: 'Europe/Paris',
+        compression: p.plan.compression,
+        key_id: p.plan.key_id,
+        retention: p.plan.retention,
       },
-      successes: own.filter((b) => b.state === 'verified').length, failures: own.filter((b) => b.state === 'failed' || b.state === 'interrupted').length,
+      successes: own.filter((b) => b.state === 'verified').length,
+      failures: own.filter((b) => b.state === 'failed' || b.state === 'interrupted').length,
       last_error: failure?.error ?? null,
     }
   }
   #previewPlan(id: string | null, draft: T.PlanDraft): T.PlanPreview {
     const errors: T.DraftErrors = {}
     if (!draft.name.trim()) errors.name = this.#error('name_empty')
-    else if (this.data.plans.some((p) => p.plan.id !== id && p.plan.name === draft.name && p.plan.source_id === draft.source_id)) {
+    else if (
+      this.data.plans.some(
+        (p) => p.plan.id !== id && p.plan.name === draft.name && p.plan.source_id === draft.source_id,
+      )
+    ) {
       errors.name = this.#error('name_taken', { name: draft.name })
     }
     if (!draft.source_id) errors.source_id = this.#error('field_required')
@@ -757,7 +1040,10 @@ export class MemoryBackend {
         const times = d > 0 && at.getDay() === 1 && rules.keep_weekly ? 2 : d > 0 ? 1 : 0
         for (let k = 0; k < times; k++) {
           departures.push({
-            day: key, code: b?.code ?? '', started_at: this.#iso(at.getTime() - days * DAY - k * DAY), stored_bytes: s?.stored ?? 0,
+            day: key,
+            code: b?.code ?? '',
+            started_at: this.#iso(at.getTime() - days * DAY - k * DAY),
+            stored_bytes: s?.stored ?? 0,
             reason: rules.keep_daily ? (k ? 'weekly' : 'daily') : rules.keep_days ? 'older' : 'beyond_last',
           })
         }
@@ -765,18 +1051,31 @@ export class MemoryBackend {
     }
     const now = kept.length
     return {
-      errors, departures, kept_now: Math.min(now, 16), kept_then: id ? 19 : 0, copies: to.length, places: new Set(to.map((d) => d.site)).size,
-      next: this.#has('schedule') ? this.#slots(draft.every, draft.at, 5).map((slot) => ({ at: this.#iso(slot.at), remark: slot.remark })) : [],
-      offsite: to.filter((d) => d.offsite).length, raw_bytes: s?.bytes ?? null, stored_bytes: s?.stored ?? null,
+      errors,
+      departures,
+      kept_now: Math.min(now, 16),
+      kept_then: id ? 19 : 0,
+      copies: to.length,
+      places: new Set(to.map((d) => d.site)).size,
+      next: this.#has('schedule')
+        ? this.#slots(draft.every, draft.at, 5).map((slot) => ({ at: this.#iso(slot.at), remark: slot.remark }))
+        : [],
+      offsite: to.filter((d) => d.offsite).length,
+      raw_bytes: s?.bytes ?? null,
+      stored_bytes: s?.stored ?? null,
     }
   }
 
   #listBackups(query: T.BackupQuery): T.BackupPage {
     const text = query.text?.trim().toLowerCase() ?? ''
     let found = this.data.backups.filter(
-      (b) => (!query.source_id || b.source_id === query.source_id) && (!query.plan_id || b.plan_id === query.plan_id) && (!query.state || b.state === query.state) &&
+      (b) =>
+        (!query.source_id || b.source_id === query.source_id) &&
+        (!query.plan_id || b.plan_id === query.plan_id) &&
+        (!query.state || b.state === query.state) &&
         (!query.type || b.type === query.type) &&
-        (!text || `${b.code} ${b.source} ${b.plan ?? ''} ${b.note} ${b.error?.message ?? ''}`.toLowerCase().includes(text)),
+        (!text ||
+          `${b.code} ${b.source} ${b.plan ?? ''} ${b.note} ${b.error?.message ?? ''}`.toLowerCase().includes(text)),
     )
     const key = query.sort
     if (key !== 'started_at' || !query.descending) {
@@ -792,10 +1091,15 @@ export class MemoryBackend {
     const start = (query.page - 1) * query.per_page
     const verified = found.filter((b) => b.state === 'verified')
     return {
-      backups: found.slice(start, start + query.per_page), total: found.length, page: query.page, per_page: query.per_page,
+      backups: found.slice(start, start + query.per_page),
+      total: found.length,
+      page: query.page,
+      per_page: query.per_page,
       stats: {
-        stored_bytes: found.reduce((sum, b) => sum + (b.stored_bytes ?? 0), 0), verified: verified.length,
-        failed: found.filter((b) => b.state === 'failed').length, last_verified_at: verified[0]?.ended_at ?? null,
+        stored_bytes: found.reduce((sum, b) => sum + (b.stored_bytes ?? 0), 0),
+        verified: verified.length,
+        failed: found.filter((b) => b.state === 'failed').length,
+        last_verified_at: verified[0]?.ended_at ?? null,
       },
     }
   }
@@ -812,38 +1116,98 @@ export class MemoryBackend {
     else {
       step('opened', start, { plan: backup.plan ?? '', trigger: backup.trigger })
       const took = backup.duration_ms ?? 0
-      if (backup.tool) step('tool', start + 600, { tool: backup.tool.name, version: backup.tool.version, compression: backup.compression, encrypted: backup.encryption !== null }, written ? took * 0.6 : 100)
-      if (written) step('written', start + took * 0.65, { copies: backup.copies.length, bytes: backup.stored_bytes ?? 0 }, took * 0.17)
+      if (backup.tool)
+        step(
+          'tool',
+          start + 600,
+          {
+            tool: backup.tool.name,
+            version: backup.tool.version,
+            compression: backup.compression,
+            encrypted: backup.encryption !== null,
+          },
+          written ? took * 0.6 : 100,
+        )
+      if (written)
+        step(
+          'written',
+          start + took * 0.65,
+          { copies: backup.copies.length, bytes: backup.stored_bytes ?? 0 },
+          took * 0.17,
+        )
       if (backup.state === 'verified') step('read_back', start + took * 0.98, {}, took * 0.2)
-      if (backup.error && end) step(backup.state === 'cancelled' ? 'cancelled' : backup.state === 'interrupted' ? 'interrupted' : 'failed', end, { code: backup.error.code })
+      if (backup.error && end)
+        step(
+          backup.state === 'cancelled' ? 'cancelled' : backup.state === 'interrupted' ? 'interrupted' : 'failed',
+          end,
+          { code: backup.error.code },
+        )
     }
-    const restored = backup.state === 'verified' && s.restoreMs !== null && backup.type === 'daily' && backup.id === this.data.backups.find((b) => b.source_id === s.source.id && b.plan)?.id
+    const restored =
+      backup.state === 'verified' &&
+      s.restoreMs !== null &&
+      backup.type === 'daily' &&
+      backup.id === this.data.backups.find((b) => b.source_id === s.source.id && b.plan)?.id
     const file = backup.copies[0]?.key.split('/').pop() ?? ''
     const plan = this.data.plans.find((p) => p.plan.id === backup.plan_id)
     const next = plan ? this.#nextRun(plan) : null
     return {
-      backup, adapter: s.adapter, timeline, protection: this.#protection(s), next_run_at: next === null ? null : this.#iso(next),
-      places: new Set(backup.copies.map((c) => this.data.destinations.find((d) => d.destination.id === c.destination_id)?.site)).size,
+      backup,
+      adapter: s.adapter,
+      timeline,
+      protection: this.#protection(s),
+      next_run_at: next === null ? null : this.#iso(next),
+      places: new Set(
+        backup.copies.map((c) => this.data.destinations.find((d) => d.destination.id === c.destination_id)?.site),
+      ).size,
       proofs: {
-        bytes_read: backup.state === 'verified', structure_read: backup.state === 'verified', restored, rows_equal: restored,
-        restored_at: restored ? this.#iso(this.now() - 9 * HOUR) : null, restore_ms: restored ? s.restoreMs : null,
+        bytes_read: backup.state === 'verified',
+        structure_read: backup.state === 'verified',
+        restored,
+        rows_equal: restored,
+        restored_at: restored ? this.#iso(this.now() - 9 * HOUR) : null,
+        restore_ms: restored ? s.restoreMs : null,
       },
-      manifest: written ? {
-        ...backup, schema: 1, coffre_version: '0.1.0', artifact: file, database: s.adapter, format: s.adapter === 'sqlite' ? 'sqlite' : 'pg_custom',
-        scope: { included: ['schema', 'rows', 'indexes', 'sequences'], not_included: s.adapter === 'postgres' ? ['roles', 'tablespaces', 'other_databases'] : [] },
-        table_counts: s.tables.toSorted((a, b) => b.rows - a.rows),
-        parts: [{ name: 'database', format: 'pg_custom', raw_bytes: backup.raw_bytes ?? 0, raw_sha256: backup.raw_sha256 ?? '' }],
-        recipient: backup.encryption ? (this.data.keys[0]?.recipient ?? null) : null,
-        recovery: [
-          ...(backup.encryption ? [`age -d -i coffre-2026.txt -o ${file.replace('.zst', '')}.zst ${file}`] : []),
-          `zstd -d ${file}`, s.adapter === 'sqlite' ? `sqlite3 ${file.replace('.zst', '')} "pragma integrity_check"` : `pg_restore --exit-on-error --single-transaction -d TARGET ${file.replace('.zst', '')}`,
-        ],
-      } : null,
+      manifest: written
+        ? {
+            ...backup,
+            schema: 1,
+            coffre_version: '0.1.0',
+            artifact: file,
+            database: s.adapter,
+            format: s.adapter === 'sqlite' ? 'sqlite' : 'pg_custom',
+            scope: {
+              included: ['schema', 'rows', 'indexes', 'sequences'],
+              not_included: s.adapter === 'postgres' ? ['roles', 'tablespaces', 'other_databases'] : [],
+            },
+            table_counts: s.tables.toSorted((a, b) => b.rows - a.rows),
+            parts: [
+              {
+                name: 'database',
+                format: 'pg_custom',
+                raw_bytes: backup.raw_bytes ?? 0,
+                raw_sha256: backup.raw_sha256 ?? '',
+              },
+            ],
+            recipient: backup.encryption ? (this.data.keys[0]?.recipient ?? null) : null,
+            recovery: [
+              ...(backup.encryption ? [`age -d -i coffre-2026.txt -o ${file.replace('.zst', '')}.zst ${file}`] : []),
+              `zstd -d ${file}`,
+              s.adapter === 'sqlite'
+                ? `sqlite3 ${file.replace('.zst', '')} "pragma integrity_check"`
+                : `pg_restore --exit-on-error --single-transaction -d TARGET ${file.replace('.zst', '')}`,
+            ],
+          }
+        : null,
       remedy: backup.error?.text === 'tool_too_old' ? 'sudo apt install postgresql-client-17' : null,
       command: `coffre show ${backup.code}`,
-      tool_output: backup.error?.text === 'tool_too_old'
-        ? ['pg_dump: error: aborting because of server version mismatch', 'pg_dump: detail: server version: 17.2; pg_dump version: 16.4']
-        : [],
+      tool_output:
+        backup.error?.text === 'tool_too_old'
+          ? [
+              'pg_dump: error: aborting because of server version mismatch',
+              'pg_dump: detail: server version: 17.2; pg_dump version: 16.4',
+            ]
+          : [],
     }
   }
 
@@ -851,8 +1215,18 @@ export class MemoryBackend {
     const s = plan.backup ? this.#source(plan.backup.source_id) : null
     const step = (name: string): T.RestoreStep => ({ name, state: 'pending', started_at: null, ended_at: null })
     let restore: T.Restore = {
-      id: this.#id(6), backup_id: plan.backup?.id ?? null, file: plan.file, target: plan.target, mode: plan.mode, state: 'running', safety_backup_id: null,
-      started_at: this.#iso(), ended_at: null, steps: ['verify', 'prepare', 'load', 'compare', 'settle'].map(step), counts: [], error: null,
+      id: this.#id(6),
+      backup_id: plan.backup?.id ?? null,
+      file: plan.file,
+      target: plan.target,
+      mode: plan.mode,
+      state: 'running',
+      safety_backup_id: null,
+      started_at: this.#iso(),
+      ended_at: null,
+      steps: ['verify', 'prepare', 'load', 'compare', 'settle'].map(step),
+      counts: [],
+      error: null,
     }
     this.#restores.unshift(restore)
     const put = (more: Partial<T.Restore>) => {
@@ -863,7 +1237,13 @@ export class MemoryBackend {
     const bytes = plan.backup?.raw_bytes ?? 12e6
     this.works.start({
       running: {
-        id: restore.id, noun: 'restore', source: plan.name, source_id: null, adapter: s?.adapter ?? 'sqlite', plan: null, started_at: restore.started_at,
+        id: restore.id,
+        noun: 'restore',
+        source: plan.name,
+        source_id: null,
+        adapter: s?.adapter ?? 'sqlite',
+        plan: null,
+        started_at: restore.started_at,
         progress: { id: restore.id, step: 'verifying', done: 0, total: null, estimated: false },
       },
       steps: [
@@ -875,22 +1255,31 @@ export class MemoryBackend {
       ],
       share: 0,
       failing: null,
-      stepped: (index) => put({
-        steps: restore.steps.map((x, i) => ({
-          ...x, state: i < index ? 'done' : i === index ? 'running' : 'pending', started_at: i <= index ? (x.started_at ?? this.#iso()) : null,
-          ended_at: i < index ? (x.ended_at ?? this.#iso()) : null,
-        })),
-      }),
+      stepped: (index) =>
+        put({
+          steps: restore.steps.map((x, i) => ({
+            ...x,
+            state: i < index ? 'done' : i === index ? 'running' : 'pending',
+            started_at: i <= index ? (x.started_at ?? this.#iso()) : null,
+            ended_at: i < index ? (x.ended_at ?? this.#iso()) : null,
+          })),
+        }),
       end: (how) => {
         if (how === 'done') {
           put({
-            state: 'done', ended_at: this.#iso(), steps: restore.steps.map((x) => ({ ...x, state: 'done', ended_at: x.ended_at ?? this.#iso() })),
+            state: 'done',
+            ended_at: this.#iso(),
+            steps: restore.steps.map((x) => ({ ...x, state: 'done', ended_at: x.ended_at ?? this.#iso() })),
             counts: plan.counts.map((c) => ({ ...c, after: c.backup })),
           })
         } else {
           put({
-            state: 'failed', ended_at: this.#iso(), error: this.#error('cancelled'),
-            steps: restore.steps.map((x) => (x.state === 'running' ? { ...x, state: 'failed', ended_at: this.#iso() } : x)),
+            state: 'failed',
+            ended_at: this.#iso(),
+            error: this.#error('cancelled'),
+            steps: restore.steps.map((x) =>
+              x.state === 'running' ? { ...x, state: 'failed', ended_at: this.#iso() } : x,
+            ),
           })
         }
         this.#log('restore.run', 'restore', restore.id, plan.name, restore.error)
@@ -939,20 +1328,34 @@ export class MemoryBackend {
       const row = this.#planRow(p)
       const overdue = p.plan.name === 'daily' && p.plan.source === 'wiki'
       next.push({
-        plan_id: p.plan.id, plan: p.plan.name, source: p.plan.source, at: this.#iso(overdue ? at - DAY : at), overdue,
+        plan_id: p.plan.id,
+        plan: p.plan.name,
+        source: p.plan.source,
+        at: this.#iso(overdue ? at - DAY : at),
+        overdue,
         remark: row.last_error?.text === 'tool_too_old' || overdue ? row.last_error : null,
       })
     }
     next.sort((a, b) => Number(a.overdue) - Number(b.overdue) || (a.at < b.at ? -1 : 1))
     return {
-      sources: rows, protected: rows.filter((r) => r.protection.state === 'protected').length,
+      sources: rows,
+      protected: rows.filter((r) => r.protection.state === 'protected').length,
       figures: {
-        stored_bytes: sizes.at(-1)?.stored_bytes ?? 0, capacity_bytes: this.data.destinations.length ? 480e9 : null,
-        places: new Set(this.data.destinations.map((d) => d.site)).size, verified: kept.filter((b) => b.state === 'verified').length, kept: kept.length, failures,
+        stored_bytes: sizes.at(-1)?.stored_bytes ?? 0,
+        capacity_bytes: this.data.destinations.length ? 480e9 : null,
+        places: new Set(this.data.destinations.map((d) => d.site)).size,
+        verified: kept.filter((b) => b.state === 'verified').length,
+        kept: kept.length,
+        failures,
         failures_open: rows.filter((r) => r.protection.error).length,
         last: last ? { source: last.source, state: last.state, at: last.ended_at ?? last.started_at } : null,
       },
-      calendar: [...byDay.values()], sizes, running: this.works.list.map((w) => w.running), lanes: 2, next, schedules_paused: this.#paused,
+      calendar: [...byDay.values()],
+      sizes,
+      running: this.works.list.map((w) => w.running),
+      lanes: 2,
+      next,
+      schedules_paused: this.#paused,
     }
   }
 
@@ -964,20 +1367,48 @@ export class MemoryBackend {
         const protection = this.#protection(s)
         const silent = s.source.name === 'wiki'
         return {
-          source_id: s.source.id, source: s.source.name, adapter: s.adapter, label: s.label, state: silent ? 'silent' : 'answers', checked_at: this.#iso(this.now() - 2 * 60_000),
-          server_version: s.version, latency_ms: silent ? null : s.adapter === 'sqlite' ? 0.4 : 3, bytes: s.bytes, tables: s.tables.length, tls: s.adapter === 'sqlite' ? null : true,
-          tool: s.tool, error: silent ? this.#error('unreachable', { place: '10.0.0.12:3306' }) : null,
-          remarks: s.source.name === 'crm' && protection.error ? [protection.error] : [], protection,
+          source_id: s.source.id,
+          source: s.source.name,
+          adapter: s.adapter,
+          label: s.label,
+          state: silent ? 'silent' : 'answers',
+          checked_at: this.#iso(this.now() - 2 * 60_000),
+          server_version: s.version,
+          latency_ms: silent ? null : s.adapter === 'sqlite' ? 0.4 : 3,
+          bytes: s.bytes,
+          tables: s.tables.length,
+          tls: s.adapter === 'sqlite' ? null : true,
+          tool: s.tool,
+          error: silent ? this.#error('unreachable', { place: '10.0.0.12:3306' }) : null,
+          remarks: s.source.name === 'crm' && protection.error ? [protection.error] : [],
+          protection,
         }
       }),
-      disks: this.data.destinations.filter((d) => d.space).map((d) => ({
-        path: d.place, destinations: [d.destination.name], space: d.space ?? { free: 0, total: 0 }, wanted_free: 10e9, full_in_days: d.site === 'here' && d.place === '/srv/backups' ? 152 : null,
-      })),
+      disks: this.data.destinations
+        .filter((d) => d.space)
+        .map((d) => ({
+          path: d.place,
+          destinations: [d.destination.name],
+          space: d.space ?? { free: 0, total: 0 },
+          wanted_free: 10e9,
+          full_in_days: d.site === 'here' && d.place === '/srv/backups' ? 152 : null,
+        })),
       memory: { coffre: 41e6, used: 6.1e9, total: 15.6e9, swap_used: 0.2e9, swap_total: 4e9 },
-      catalogue: { path: '/home/anna/.local/share/coffre/catalogue.db', bytes: 18.4e6, journal_mode: 'wal', quick_check_at: this.#iso(this.now() - 40 * 60_000), damaged: false, fragmentation: 0.02 },
+      catalogue: {
+        path: '/home/anna/.local/share/coffre/catalogue.db',
+        bytes: 18.4e6,
+        journal_mode: 'wal',
+        quick_check_at: this.#iso(this.now() - 40 * 60_000),
+        damaged: false,
+        fragmentation: 0.02,
+      },
       secrets: { kind: 'keychain', name: 'Secret Service', state: this.options.secrets ?? 'ready' },
       stale_after_ms: 48 * HOUR,
-      day: { verified: day.filter((b) => b.state === 'verified').length, failed: day.filter((b) => b.state === 'failed').length, missed: day.filter((b) => b.state === 'missed').length },
+      day: {
+        verified: day.filter((b) => b.state === 'verified').length,
+        failed: day.filter((b) => b.state === 'failed').length,
+        missed: day.filter((b) => b.state === 'missed').length,
+      },
     }
   }
 }

@@ -64,10 +64,16 @@ export class Works {
     if (!step) return
     work.tick++
     if (work.tick >= step.ticks) {
-      if (work.failing === work.at) return this.#finish(work, 'failed')
+      if (work.failing === work.at) {
+        this.#finish(work, 'failed')
+        return
+      }
       work.at++
       work.tick = 0
-      if (work.at >= work.steps.length) return this.#finish(work, 'done')
+      if (work.at >= work.steps.length) {
+        this.#finish(work, 'done')
+        return
+      }
       work.stepped?.(work.at)
     }
     this.#tell(work)
@@ -80,7 +86,11 @@ export class Works {
     work.running = {
       ...work.running,
       progress: {
-        id: work.running.id, step: step.step, done: Math.round((step.bytes * work.tick) / step.ticks), total: step.bytes || null, estimated: step.estimated ?? false,
+        id: work.running.id,
+        step: step.step,
+        done: Math.round((step.bytes * work.tick) / step.ticks),
+        total: step.bytes || null,
+        estimated: step.estimated ?? false,
       },
     }
   }

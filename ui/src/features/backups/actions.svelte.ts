@@ -56,7 +56,13 @@ export class Actions {
       ['delete', 'trash', 'backups.do.delete', () => (this.deleting = b)],
     ]
     const shown = all.filter(([action]) => (!only || only.includes(action)) && this.can(b, action))
-    return shown.map(([key, icon, label, act]) => ({ key, icon, label: t(label), act, apart: key === 'delete' && shown.length > 1 }))
+    return shown.map(([key, icon, label, act]) => ({
+      key,
+      icon,
+      label: t(label),
+      act,
+      apart: key === 'delete' && shown.length > 1,
+    }))
   }
 
   restore(b: Backup): void {
@@ -73,11 +79,25 @@ export class Actions {
   async pin(b: Backup): Promise<void> {
     const pinned = !b.pinned
     const done = await attempt(() => backend().pinBackup({ id: b.id, pinned }))
-    if (done) toasts.show(t(pinned ? 'backups.pin_done' : 'backups.unpin_done'), { icon: pinned ? 'pin' : 'unpin', undo: { label: t('common.undo'), act: () => void attempt(() => backend().pinBackup({ id: b.id, pinned: !pinned })) } })
+    if (done)
+      toasts.show(t(pinned ? 'backups.pin_done' : 'backups.unpin_done'), {
+        icon: pinned ? 'pin' : 'unpin',
+        undo: {
+          label: t('common.undo'),
+          act: () => void attempt(() => backend().pinBackup({ id: b.id, pinned: !pinned })),
+        },
+      })
   }
   async note(b: Backup, note: string): Promise<boolean> {
     const done = await attempt(() => backend().noteBackup({ id: b.id, note }))
-    if (done && note !== b.note) toasts.show(t('backups.note_done'), { icon: 'note', undo: { label: t('common.undo'), act: () => void attempt(() => backend().noteBackup({ id: b.id, note: b.note })) } })
+    if (done && note !== b.note)
+      toasts.show(t('backups.note_done'), {
+        icon: 'note',
+        undo: {
+          label: t('common.undo'),
+          act: () => void attempt(() => backend().noteBackup({ id: b.id, note: b.note })),
+        },
+      })
     return done !== undefined
   }
   async sheet(b: Backup): Promise<void> {

@@ -2,7 +2,16 @@
  * A list of any length, read page by page as it is looked at. Knows where each row stands although most rows were never read: a
  * row that was not read yet counts with the usual height, and reading it moves nothing that is in view.
  */
-import { asCoffreError, type Backup, type BackupPage, type BackupQuery, backend, type CoffreError, hear, type BackupStats } from '../../backend'
+import {
+  asCoffreError,
+  type Backup,
+  type BackupPage,
+  type BackupQuery,
+  type BackupStats,
+  backend,
+  type CoffreError,
+  hear,
+} from '../../backend'
 
 export const PER_PAGE = 50
 export const ROW = 36
@@ -57,7 +66,8 @@ export class Pages {
   follow(): () => void {
     void this.#restart()
     return hear((event) => {
-      const stale = event.type === 'lagged' || (event.type === 'invalidated' && event.tags.some((tag) => tag.noun === 'backups'))
+      const stale =
+        event.type === 'lagged' || (event.type === 'invalidated' && event.tags.some((tag) => tag.noun === 'backups'))
       if (stale) void this.#refresh()
     })
   }
@@ -120,7 +130,8 @@ export class Pages {
 
   #forget(): void {
     let farthest = 0
-    for (const n of this.#pages.keys()) if (Math.abs(n - this.#around) > Math.abs(farthest - this.#around) || !farthest) farthest = n
+    for (const n of this.#pages.keys())
+      if (Math.abs(n - this.#around) > Math.abs(farthest - this.#around) || !farthest) farthest = n
     // Its height stays as it was measured, so that nothing moves.
     this.#remembered.set(farthest, this.#height(farthest))
     this.#pages.delete(farthest)

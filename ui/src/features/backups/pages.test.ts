@@ -36,7 +36,8 @@ describe('a list of 100,000', () => {
     const seen = pages.between(middle, middle + 800)
     expect(seen.every((r) => r.backup)).toBe(true)
     // Rows lie one below the other without gaps.
-    for (let i = 1; i < seen.length; i++) expect(seen[i]?.top).toBe((seen[i - 1]?.top ?? 0) + (seen[i - 1]?.height ?? 0))
+    for (let i = 1; i < seen.length; i++)
+      expect(seen[i]?.top).toBe((seen[i - 1]?.top ?? 0) + (seen[i - 1]?.height ?? 0))
     expect(seen[3]?.backup?.id).toBe(memory.data.backups[seen[3]?.index ?? 0]?.id)
     end()
   })

@@ -1,7 +1,15 @@
 /** The presets of "how long", and which one a set of rules is. */
 import type { Retention } from '../../backend'
 
-const nothing: Retention = { keep_last: null, keep_days: null, keep_hourly: null, keep_daily: null, keep_weekly: null, keep_monthly: null, keep_yearly: null }
+const nothing: Retention = {
+  keep_last: null,
+  keep_days: null,
+  keep_hourly: null,
+  keep_daily: null,
+  keep_weekly: null,
+  keep_monthly: null,
+  keep_yearly: null,
+}
 export const PRESETS = {
   gfs: { ...nothing, keep_daily: 7, keep_weekly: 4, keep_monthly: 12 },
   last30: { ...nothing, keep_last: 30 },

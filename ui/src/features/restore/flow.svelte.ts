@@ -1,6 +1,13 @@
 /** Where a guided restore stands. It only ever goes on with what the backend planned and still holds to be true. */
 import {
-  asCoffreError, type BackupDetail, backend, type CoffreError, hear, type Restore, type RestorePlan, type RestoreTargetOption,
+  asCoffreError,
+  type BackupDetail,
+  backend,
+  type CoffreError,
+  hear,
+  type Restore,
+  type RestorePlan,
+  type RestoreTargetOption,
 } from '../../backend'
 
 export const COUNT_DOWN_S = 10
@@ -77,7 +84,11 @@ export class Flow {
     await this.#attempt(async () => {
       if (!this.kind) return
       const plan = await backend().planRestore({
-        request: { backup_id: this.backup_id, file: this.file, target: { kind: this.kind, value: this.value.trim(), secret: this.secret || null } },
+        request: {
+          backup_id: this.backup_id,
+          file: this.file,
+          target: { kind: this.kind, value: this.value.trim(), secret: this.secret || null },
+        },
       })
       if (this.#ended) return
       this.plan = plan
@@ -132,7 +143,12 @@ export class Flow {
       }
     }
     this.#unhear = hear((event) => {
-      if (event.type === 'lagged' || (event.type === 'invalidated' && event.tags.some((tag) => tag.noun === 'restores' && (!tag.id || tag.id === id)))) void load()
+      if (
+        event.type === 'lagged' ||
+        (event.type === 'invalidated' &&
+          event.tags.some((tag) => tag.noun === 'restores' && (!tag.id || tag.id === id)))
+      )
+        void load()
     })
     await load()
   }

@@ -68,9 +68,9 @@ pub(super) fn sample(length: usize, seed: u64) -> Vec<u8> {
         state ^= state >> 7;
         state ^= state << 17;
         row += 1;
-        write!(
+        writeln!(
             bytes,
-            "{row}\tcustomer {}\t{:016x}\t{{\"state\": \"{}\", \"total\": {}}}\n",
+            "{row}\tcustomer {}\t{:016x}\t{{\"state\": \"{}\", \"total\": {}}}",
             state % 1000,
             state,
             ["new", "paid", "shipped"][(state % 3) as usize],
@@ -184,7 +184,7 @@ pub(super) struct Crumbs(pub(super) io::Cursor<Vec<u8>>, pub(super) usize);
 impl Read for Crumbs {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.1 = (self.1 * 7 + 3) % 5003;
-        if self.1 % 11 == 0 {
+        if self.1.is_multiple_of(11) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let most = into.len().min(self.1 + 1);

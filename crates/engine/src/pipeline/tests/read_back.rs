@@ -96,11 +96,7 @@ fn each_difference_has_its_own_words() {
                     decryption: &Decryption::None,
                     ..right()
                 },
-                if matches!(decryption, Decryption::None) {
-                    "stored_hash"
-                } else {
-                    "stored_hash"
-                },
+                "stored_hash",
             ),
             (
                 Expect {

@@ -32,29 +32,31 @@ fn samples() -> Vec<Vec<u8>> {
     vec![
         b"x".to_vec(),
         sample(100_000, 1),
-        sample(5_000_000, 2),
-        noise(3_000_000, 3),
-        vec![0; 4_000_000],
-        [sample(2_000_000, 4), noise(700_000, 5), sample(1, 6)].concat(),
+        sample(2_700_000, 2),
+        noise(1_100_000, 3),
+        vec![0; 3_000_000],
+        [sample(600_000, 4), noise(700_000, 5), sample(1, 6)].concat(),
     ]
 }
 
 #[test]
 fn zstd_reads_ours_at_every_level() {
     for plain in samples() {
-        for level in [1, 3, 6, 9, 12] {
+        for level in [1, 3, 6, 9] {
             let (bytes, _) = stored(&plain, Compression::Zstd(level), &Encryption::None);
             assert!(tool(&["zstd", "-d", "-c"], &bytes).unwrap() == plain);
         }
     }
-    let (bytes, _) = stored(&samples()[2], Compression::Zstd(19), &Encryption::None);
-    assert!(tool(&["zstd", "-d", "-c"], &bytes).unwrap() == samples()[2]);
+    for level in [12, 16, 17, 19] {
+        let (bytes, _) = stored(&samples()[1], Compression::Zstd(level), &Encryption::None);
+        assert!(tool(&["zstd", "-d", "-c"], &bytes).unwrap() == samples()[1]);
+    }
 }
 
 #[test]
 fn gzip_reads_ours_at_every_level() {
     for plain in samples() {
-        for level in 1..=9 {
+        for level in [1, 2, 4, 6, 9] {
             let (bytes, _) = stored(&plain, Compression::Gzip(level), &Encryption::None);
             assert!(tool(&["gzip", "-d", "-c"], &bytes).unwrap() == plain, "level {level}");
             tool(&["gzip", "-t"], &bytes).unwrap();
@@ -85,7 +87,7 @@ fn we_read_what_stock_tools_write() {
     for plain in samples() {
         for (words, compression) in [
             (&["zstd", "-c"][..], Compression::Zstd(3)),
-            (&["zstd", "-c", "-19", "--no-check"], Compression::Zstd(3)),
+            (&["zstd", "-c", "-1", "--no-check"], Compression::Zstd(3)),
             (&["zstd", "-c", "--long=27"], Compression::Zstd(3)),
             (&["zstd", "-c", "-T2", "-B1MiB"], Compression::Zstd(3)),
             (&["gzip", "-c", "-9"], Compression::Gzip(6)),

@@ -64,16 +64,19 @@ impl Upload for Failing {
 }
 
 /// Hangs in `write` until it is let go.
-struct Hanging(Arc<(Mutex<bool>, Condvar)>, Arc<AtomicUsize>);
+struct Hanging(Arc<Gate>, Arc<AtomicUsize>);
+
+/// Opened by the test.
+type Gate = (Mutex<bool>, Condvar);
 
 impl Hanging {
-    fn new() -> (Self, Arc<(Mutex<bool>, Condvar)>, Arc<AtomicUsize>) {
+    fn new() -> (Self, Arc<Gate>, Arc<AtomicUsize>) {
         let (gate, dropped) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
         (Hanging(gate.clone(), dropped.clone()), gate, dropped)
     }
 }
 
-fn open(gate: &(Mutex<bool>, Condvar)) {
+fn open(gate: &Gate) {
     *gate.0.lock().unwrap() = true;
     gate.1.notify_all();
 }
@@ -111,27 +114,25 @@ fn round_trip(plain: &[u8], compression: Compression, encryption: &Encryption, d
     let (bytes, stored) = stored(plain, compression, encryption);
     assert_eq!(stored.raw_bytes, plain.len() as u64);
     assert_eq!(stored.stored_bytes, bytes.len() as u64);
-    for hold_back in [false, true] {
-        let (back, found) = read(&bytes, &expect(&stored, compression, decryption), hold_back);
-        let found = found.unwrap_or_else(|error| panic!("{compression} {}: {error}", plain.len()));
-        assert!(back == plain, "{compression} {}", plain.len());
-        assert_eq!(
-            found,
-            ReadBack {
-                stored_bytes: stored.stored_bytes,
-                stored_sha256: stored.stored_sha256.clone(),
-                raw_bytes: stored.raw_bytes,
-                raw_sha256: stored.raw_sha256.clone(),
-            }
-        );
-    }
+    // Holding back or not makes no difference where everything is right.
+    let hold_back = plain.len().is_multiple_of(2);
+    let (back, found) = read(&bytes, &expect(&stored, compression, decryption), hold_back);
+    let found = found.unwrap_or_else(|error| panic!("{compression} {}: {error}", plain.len()));
+    assert!(back == plain, "{compression} {}", plain.len());
+    let same = ReadBack {
+        stored_bytes: stored.stored_bytes,
+        stored_sha256: stored.stored_sha256,
+        raw_bytes: stored.raw_bytes,
+        raw_sha256: stored.raw_sha256,
+    };
+    assert_eq!(found, same);
 }
 
 #[test]
 fn every_codec_and_key_at_every_edge() {
     for compression in COMPRESSIONS {
         for (encryption, decryption) in keys() {
-            for edge in [1, AGE_CHUNK, 32 << 10, PIECE, 2 * PIECE, 5 * PIECE] {
+            for edge in [1, AGE_CHUNK, PIECE, 3 * PIECE] {
                 for length in [edge - 1, edge, edge + 1] {
                     if length > 0 {
                         round_trip(&sample(length, 7), compression, &encryption, &decryption);
@@ -145,8 +146,8 @@ fn every_codec_and_key_at_every_edge() {
 
 #[test]
 fn more_than_one_job_of_zstd() {
-    // Jobs are 2 MiB at level 3, 4 MiB at level 9.
-    for level in [3, 9, 17] {
+    // Jobs are 2 MiB at these levels.
+    for level in [1, 3, 6] {
         let plain = [sample(5 << 20, 1), noise(3 << 20, 2), vec![0; 3 << 20]].concat();
         round_trip(&plain, Compression::Zstd(level), &Encryption::None, &Decryption::None);
     }

@@ -62,11 +62,15 @@ pub(super) fn a_missing_end_is_found(subject: &Subject) -> Held {
 
 pub(super) fn bytes_after_the_end_are_found(subject: &Subject) -> Held {
     let Dumped { mut bytes, format, .. } = dump(subject)?;
+    let once = parse(subject, format, &bytes, 10_007)?;
     let again = bytes.clone();
     bytes.extend_from_slice(&again);
-    let answer = parse(subject, format, &bytes, 10_007);
-    ensure!(answer.is_err(), "two dumps, one behind the other, pass for one");
-    Ok(())
+    match parse(subject, format, &bytes, 10_007) {
+        Err(_) => Ok(()),
+        // One script behind another is a script. It may not look like the one alone, though: its rows must show it.
+        Ok(twice) if format == DumpFormat::Sql && twice != once => Ok(()),
+        Ok(_) => Err(broken("two dumps, one behind the other, pass for one".into())),
+    }
 }
 
 pub(super) fn what_is_no_dump_is_refused(subject: &Subject) -> Held {
