@@ -100,7 +100,7 @@ commands! {
     download_backup: super::backups::DownloadBackup => Option<super::dialogs::FileWritten>;
     save_recovery_sheet: super::backups::SaveRecoverySheet => Option<super::dialogs::FileWritten>;
 
-    restore_targets: super::restores::RestoreWhat => Vec<super::restores::RestoreTargetOption>;
+    restore_targets: super::restore_targets::RestoreWhat => Vec<super::restore_targets::RestoreTargetOption>;
     plan_restore: super::restores::PlanRestore => super::restores::RestorePlan;
     start_restore: super::restores::StartRestore => coffre_model::restore::Restore;
     show_restore: ById => coffre_model::restore::Restore;
@@ -133,13 +133,13 @@ impl Window {
     ///
     /// # Errors
     /// Everything that can go wrong, in words of the language of the settings. Never panics.
-    pub fn dispatch(&self, command: &str, arguments: Value) -> Result<Value, WireError> {
+    pub fn dispatch(&self, command: &str, arguments: Value) -> Result<Value, Box<WireError>> {
         let work = std::panic::AssertUnwindSafe(|| call(self, command, arguments));
         let outcome = std::panic::catch_unwind(work)
             .unwrap_or_else(|_| Err(Error::internal("carry out a command", "it panicked; the log says where")));
         outcome.map_err(|error| {
             tracing::info!(command = shortened(command), %error, "command refused");
-            self.in_words(&error)
+            Box::new(self.in_words(&error))
         })
     }
 }

@@ -24,6 +24,7 @@ pub mod overview;
 pub mod places;
 pub mod plans;
 pub mod protection;
+pub mod restore_targets;
 pub mod restores;
 pub mod running;
 pub mod settings;

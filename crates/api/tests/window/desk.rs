@@ -99,7 +99,7 @@ impl Desk {
 
     /// Asks, and must be refused.
     #[track_caller]
-    pub(crate) fn refused(&self, command: &str, arguments: Value) -> WireError {
+    pub(crate) fn refused(&self, command: &str, arguments: Value) -> Box<WireError> {
         match self.window.dispatch(command, arguments.clone()) {
             Ok(answer) => panic!("{command} {arguments} was answered: {answer}"),
             Err(error) => error,
