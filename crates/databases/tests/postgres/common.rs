@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coffre_databases::postgres::Postgres as Kind;
-use coffre_model::database::{Access, Database, DatabaseKind, DumpFacts, DumpFormat, TableCount};
+use coffre_model::database::{Access, Database, DatabaseKind, DumpFacts, DumpFormat, FoundProgram, TableCount};
 use coffre_model::error::from_io;
 use coffre_model::source::{Source, SourceOptions};
 use coffre_model::{Cancel, Error, Result, Secret};
@@ -65,17 +65,27 @@ impl Setup {
         source(self.address.clone(), self.options.clone())
     }
 
-    pub(crate) fn try_open(&self) -> Result<Work> {
-        let runtime = tempfile::Builder::new().prefix("coffre-runtime-").tempdir().unwrap();
-        let cancel = Cancel::new();
-        let access = Access {
+    fn access(&self, runtime: PathBuf, cancel: &Cancel) -> Access {
+        Access {
             password: self.password.clone().map(Secret::new),
-            runtime: runtime.path().to_owned(),
+            runtime,
             tool_paths: self.tool_paths.clone(),
             stall: self.stall,
             lock_wait: self.lock_wait,
             cancel: cancel.clone(),
-        };
+        }
+    }
+
+    /// Every program that is found.
+    pub(crate) fn programs(&self) -> Result<Vec<FoundProgram>> {
+        let runtime = tempfile::Builder::new().prefix("coffre-runtime-").tempdir().unwrap();
+        Kind.programs(&self.access(runtime.path().to_owned(), &Cancel::new()))
+    }
+
+    pub(crate) fn try_open(&self) -> Result<Work> {
+        let runtime = tempfile::Builder::new().prefix("coffre-runtime-").tempdir().unwrap();
+        let cancel = Cancel::new();
+        let access = self.access(runtime.path().to_owned(), &cancel);
         Ok(Work {
             database: Kind.open(&self.source(), access)?,
             cancel,

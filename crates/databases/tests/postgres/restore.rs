@@ -146,10 +146,15 @@ fn an_ordinary_user_can_restore() {
     server.create_role("ordinary", None);
     let target = fresh(server);
     let mut work = Setup::new(server.address_as("ordinary", &target)).open();
+    let looked = work.database.look_at_target().unwrap_err();
     let error = work.database.prepare_target().unwrap_err();
     assert_eq!((error.code(), error.text()), (Code::Privilege, "pg_create_privilege"));
+    assert_eq!(looked, error, "a look says the same before");
     work.database.discard_target().unwrap();
     server.sql("postgres", "ALTER ROLE ordinary CREATEDB");
+    let look = work.database.look_at_target().unwrap().unwrap();
+    assert_eq!((look.exists, look.server_version), (false, Some(Version::V15.number().to_owned())));
+    assert!(!server.has_database(&target), "and makes nothing");
     let mut work = Setup::new(server.address_as("ordinary", &target))
         .restore(setup.format(), &bytes)
         .unwrap();

@@ -148,3 +148,27 @@ fn of_the_folders_of_the_settings_the_first_that_fits_is_taken() {
     setup.tool_paths = vec![Version::V15.bin(), Version::V18.bin(), Version::V16.bin()];
     assert_eq!(setup.open().database.probe().unwrap().tool.version, Version::V18.number());
 }
+
+#[test]
+fn every_program_is_listed_with_what_it_is() {
+    let tools = FakeTools::new();
+    tools.put(&Version::V15.tool("pg_dump"), &Behaviour::Version("14.2"));
+    let other = FakeTools::new();
+    other.put(&Version::V15.tool("pg_dump"), &Behaviour::VersionText("pg_dump of another house"));
+    let broken = FakeTools::new();
+    broken.put(&Version::V15.tool("pg_restore"), &Behaviour::NotAProgram);
+    let mut setup = Setup::new("postgres://h/shop");
+    setup.tool_paths = [&tools, &other, &broken].iter().map(|tools| tools.folder().to_owned()).collect();
+    let found = setup.programs().unwrap();
+    let of = |folder: &FakeTools, name: &str| {
+        let path = folder.folder().join(name);
+        let one = found.iter().find(|one| one.tool.path.as_deref() == path.to_str());
+        one.unwrap_or_else(|| panic!("{name} is not among {found:?}"))
+    };
+    let fine = of(&tools, "pg_dump");
+    assert_eq!((fine.tool.version.as_str(), fine.error.is_none()), ("14.2", true));
+    assert_eq!(of(&other, "pg_dump").error.as_ref().unwrap().text(), "tool_other");
+    assert_eq!(of(&broken, "pg_restore").error.as_ref().unwrap().text(), "tool_broken");
+    // Those of this machine beside them.
+    assert!(found.iter().any(|one| one.tool.path.as_deref() == Version::V15.tool("pg_restore").to_str()));
+}

@@ -241,8 +241,8 @@ impl Filter {
             add("b.type = #", backup_type.as_str().to_owned());
         }
         if let Some(text) = self.text.as_deref().filter(|text| !text.is_empty()) {
-            let columns = ["b.code", "b.source_name", "b.plan_name", "b.note", "b.error"];
-            let mut any = containing(&columns, text, &mut values);
+            let columns = ["b.code", "b.source_name", "b.plan_name", "b.note"];
+            let mut any = containing(&columns, "b.error", text, &mut values);
             any.extend(among("json_extract(b.error, '$.text')", &self.errors, &mut values));
             parts.push(format!("({})", any.join(" OR ")));
         }

@@ -215,7 +215,7 @@ impl JournalFilter {
             parts.push(format!("result = ?{}", values.len()));
         }
         if let Some(text) = self.text.as_deref().filter(|text| !text.is_empty()) {
-            let mut any = containing(&["action", "subject", "actor", "error"], text, &mut values);
+            let mut any = containing(&["action", "subject", "actor"], "error", text, &mut values);
             any.extend(among("action", &self.actions, &mut values));
             any.extend(among("json_extract(error, '$.text')", &self.errors, &mut values));
             parts.push(format!("({})", any.join(" OR ")));
@@ -224,12 +224,18 @@ impl JournalFilter {
     }
 }
 
-/// Conditions that hold where one of the columns contains a text, whatever its capitals. Only the names of columns, which are ours,
-/// go into the SQL.
-pub(super) fn containing(columns: &[&str], text: &str, values: &mut Vec<Value>) -> Vec<String> {
+/// Conditions that hold where one of the columns contains a text, whatever its capitals, or the code or a fact of an error does. Only
+/// the names of columns, which are ours, go into the SQL.
+pub(super) fn containing(columns: &[&str], error: &str, text: &str, values: &mut Vec<Value>) -> Vec<String> {
     values.push(Value::Text(any_capitals(text)));
     let n = values.len();
-    columns.iter().map(|column| format!("{column} GLOB ?{n}")).collect()
+    let mut any: Vec<String> = columns.iter().map(|column| format!("{column} GLOB ?{n}")).collect();
+    // Values alone: the names in the JSON are no text that anybody sees.
+    any.push(format!(
+        "({error} IS NOT NULL AND (json_extract({error}, '$.code') GLOB ?{n}
+            OR EXISTS (SELECT 1 FROM json_tree({error}, '$.details') WHERE atom GLOB ?{n})))"
+    ));
+    any
 }
 
 /// The condition that an expression is one of these words; nothing where there are none.

@@ -112,6 +112,10 @@ pub const OBLIGATIONS: &[Question] = &[
     ),
     ("discard is idempotent", discard_is_idempotent),
     (
+        "a look at a target says what preparing it says, and makes nothing",
+        a_look_at_a_target_makes_nothing,
+    ),
+    (
         "a filled target is refused and untouched",
         a_filled_target_is_refused_and_untouched,
     ),
@@ -407,6 +411,23 @@ fn discard_is_idempotent(subject: &Subject) -> Held {
     target.database.discard_target()?;
     target.database.discard_target()?;
     expect_as_before(subject, target)
+}
+
+fn a_look_at_a_target_makes_nothing(subject: &Subject) -> Held {
+    let mut filled = open(subject, (subject.filled)())?;
+    match filled.database.look_at_target() {
+        // A kind that cannot look without making.
+        Ok(None) => return Ok(()),
+        Err(error) if error.code() == Code::Refused => {}
+        other => return Err(broken(format!("a look at a filled target is {other:?}, REFUSED was expected"))),
+    }
+    let mut target = open(subject, (subject.target)())?;
+    target.database.look_at_target()?;
+    // Twice the same: the first look left nothing. And what was found good can be prepared.
+    target.database.look_at_target()?;
+    target.database.prepare_target()?;
+    target.database.discard_target()?;
+    Ok(())
 }
 
 fn a_filled_target_is_refused_and_untouched(subject: &Subject) -> Held {

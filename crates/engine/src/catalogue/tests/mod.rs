@@ -3,6 +3,7 @@
 mod adopting;
 mod backups;
 mod damage;
+mod figures;
 mod listing;
 mod migration;
 mod named;
