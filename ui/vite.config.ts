@@ -3,8 +3,19 @@ import tailwindcss from '@tailwindcss/vite'
 import { svelteTesting } from '@testing-library/svelte/vite'
 import { defineConfig } from 'vitest/config'
 
+/** The catalogues of words also hold those of the terminal; the window carries only what it can show. */
+const wordsOfTheWindow = {
+  name: 'words-of-the-window',
+  enforce: 'pre' as const,
+  transform(code: string, id: string) {
+    if (!/\/i18n\/(en|fr)\.json$/.test(id)) return null
+    const { ui, errors, fields, scope } = JSON.parse(code)
+    return { code: JSON.stringify({ ui, errors, fields, scope }), map: null }
+  },
+}
+
 export default defineConfig({
-  plugins: [tailwindcss(), svelte(), svelteTesting()],
+  plugins: [wordsOfTheWindow, tailwindcss(), svelte(), svelteTesting()],
   clearScreen: false,
   server: { port: 5173, strictPort: true, host: 'localhost' },
   build: {
