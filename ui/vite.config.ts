@@ -33,5 +33,8 @@ export default defineConfig({
     include: ['src/**/*.test.ts'],
     restoreMocks: true,
     testTimeout: 60_000,
+    // One thread at a time: two cores are shared with Rust builds, and a process that starts late would count as a failure.
+    pool: 'threads',
+    maxWorkers: 1,
   },
 })
