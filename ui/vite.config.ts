@@ -9,10 +9,10 @@ const wordsOfTheWindow = {
   enforce: 'pre' as const,
   transform(code: string, id: string) {
     if (!/\/i18n\/(en|fr)\.json$/.test(id)) return null
-    const { ui, errors, fields, scope } = JSON.parse(code)
+    const { ui, errors, fields, scope, journal } = JSON.parse(code)
     // The tests' backend in memory brings the words of its errors along, as any backend does for a window that lacks them.
     if (process.env.VITEST) return { code: JSON.stringify({ ui }), map: null }
-    return { code: JSON.stringify({ ui, errors, fields, scope }), map: null }
+    return { code: JSON.stringify({ ui, errors, fields, scope, journal }), map: null }
   },
 }
 
