@@ -3,8 +3,21 @@ import tailwindcss from '@tailwindcss/vite'
 import { svelteTesting } from '@testing-library/svelte/vite'
 import { defineConfig } from 'vitest/config'
 
+/** The catalogues of words also hold those of the terminal; the window carries only what it can show. */
+const wordsOfTheWindow = {
+  name: 'words-of-the-window',
+  enforce: 'pre' as const,
+  transform(code: string, id: string) {
+    if (!/\/i18n\/(en|fr)\.json$/.test(id)) return null
+    const { ui, errors, fields, scope, journal } = JSON.parse(code)
+    // The tests' backend in memory brings the words of its errors along, as any backend does for a window that lacks them.
+    if (process.env.VITEST) return { code: JSON.stringify({ ui }), map: null }
+    return { code: JSON.stringify({ ui, errors, fields, scope, journal }), map: null }
+  },
+}
+
 export default defineConfig({
-  plugins: [tailwindcss(), svelte(), svelteTesting()],
+  plugins: [wordsOfTheWindow, tailwindcss(), svelte(), svelteTesting()],
   clearScreen: false,
   server: { port: 5173, strictPort: true, host: 'localhost' },
   build: {
@@ -20,5 +33,8 @@ export default defineConfig({
     include: ['src/**/*.test.ts'],
     restoreMocks: true,
     testTimeout: 60_000,
+    // One thread at a time: two cores are shared with Rust builds, and a process that starts late would count as a failure.
+    pool: 'threads',
+    maxWorkers: 1,
   },
 })

@@ -1426,7 +1426,8 @@ export function memoryBackend(options: MemoryOptions = {}): { backend: Backend; 
         if (options.hang?.includes(name)) return new Promise(() => {})
         const failing = options.fail?.[name]
         if (failing) throw errorOf(failing, { cause: 'test' }, language)
-        return (command as (args: never) => Promise<unknown>)(args)
+        // As over a wire: nobody holds on to what lies inside.
+        return structuredClone(await (command as (args: never) => Promise<unknown>)(args))
       }
     },
   })
