@@ -8,6 +8,8 @@ export type Time = string
 export type Fact = string | number | boolean | null
 /** Facts of an error or an event, by name. */
 export type Details = Record<string, Fact | Fact[]>
+/** How a run can end, or stand. */
+export type Outcome = Exclude<BackupState, 'deleting' | 'deleted'>
 
 /** Coffre itself. */
 export type About = {
@@ -167,6 +169,8 @@ export type BackupDetail = {
   manifest: Manifest | null,
   /** What is proven. */
   proofs: Proofs,
+  /** In how many places its copies lie; two disks of one machine are one place. */
+  places: number,
   /** What happened, oldest first. */
   timeline: Array<TimelineEntry>,
   /** How safe its source is now. */
@@ -557,6 +561,9 @@ export type FieldKind = "text" | "number" | "switch" | "choice" | "file" | "fold
 
 /** Where the value of a field is kept. */
 export type FieldPart = "user" | "host" | "port" | "path" | "option" | "secret";
+
+/** The value of one field. */
+export type FieldValue = boolean | number | string | Array<string>;
 
 /** The figures. */
 export type Figures = {
@@ -1385,7 +1392,7 @@ export type SourceDetail = {
   /** Its plans. */
   plans: Array<Named>,
   /** How its last runs ended, oldest first. */
-  outcomes: Array<BackupState>,
+  outcomes: Array<Outcome>,
   /** When something of it runs next. */
   next_run_at: string | null,
   /** Whether it is being backed up now. */
@@ -1465,7 +1472,7 @@ export type SourceRow = {
   /** Its plans. */
   plans: Array<Named>,
   /** How its last runs ended, oldest first. */
-  outcomes: Array<BackupState>,
+  outcomes: Array<Outcome>,
   /** When something of it runs next. */
   next_run_at: string | null,
   /** Whether it is being backed up now. */

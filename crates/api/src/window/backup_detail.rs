@@ -13,7 +13,7 @@ use ts_rs::TS;
 use super::Window;
 use super::backups::backup_by_id;
 use super::commands::ById;
-use super::protection::{Around, Protection, protection};
+use super::protection::{Around, Protection, places_of, protection};
 use super::sources::adapter_of;
 
 /// What is proven of a backup. `false` means "not proven", never "disproven".
@@ -103,6 +103,8 @@ pub struct BackupDetail {
     pub manifest: Option<Manifest>,
     /// What is proven.
     pub proofs: Proofs,
+    /// In how many places its copies lie; two disks of one machine are one place.
+    pub places: usize,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// How safe its source is now.
@@ -299,11 +301,13 @@ impl Window {
                 adapter_of(&coffre, &source)
             }
         };
+        let around = Around::read(&coffre)?;
         Ok(BackupDetail {
             adapter,
+            places: places_of(&backup, &around),
             proofs: proofs(&backup, &restores),
             timeline: timeline(&backup, manifest.as_ref(), &journal, &restores),
-            protection: protection(&coffre, &backup.source_id, &Around::read(&coffre)?)?,
+            protection: protection(&coffre, &backup.source_id, &around)?,
             next_run_at: None,
             remedy: backup.error.as_ref().and_then(remedy),
             command: format!("coffre show {}", backup.code),

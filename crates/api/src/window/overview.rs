@@ -256,14 +256,15 @@ impl Window {
     /// The size of all places together; nothing while one of them is not known.
     fn capacity(&self, around: &Around) -> Option<u64> {
         let looks = self.lock_looks();
-        let mut places = std::collections::BTreeMap::new();
+        let mut disks = std::collections::BTreeMap::new();
         for destination in &around.destinations {
             let look = looks.destinations.get(&destination.id)?;
             let space = look.found.as_ref().ok().copied().flatten()?;
             // Destinations on one disk share it.
-            places.insert(around.mounts.site(&destination.address), space.total);
+            let disk = around.mounts.mounted_at(&destination.address);
+            disks.insert(disk.unwrap_or_else(|| destination.address.clone()), space.total);
         }
-        (!places.is_empty()).then(|| places.values().sum())
+        (!disks.is_empty()).then(|| disks.values().sum())
     }
 }
 

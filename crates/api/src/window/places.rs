@@ -1,7 +1,7 @@
-//! Places: whether two destinations would be lost together. Two folders on one disk are one place.
+//! Places: whether two destinations would be lost together. Two disks of one machine are one place; another machine is another one.
 //!
 //! Nothing here touches a destination: a network disk whose server is gone would hang whoever looks. Linux tells from its list of mounts
-//! what lies where; elsewhere every folder counts as one place with the machine, which is never too many.
+//! what lies where; elsewhere every folder counts as on this machine, which never makes too many places.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,19 @@ struct Mount {
     device: String,
     /// `ext4`, `nfs`, …
     kind: String,
+}
+
+impl Mount {
+    fn is_remote(&self) -> bool {
+        REMOTE.contains(&self.kind.as_str()) || self.kind.starts_with("fuse.sshfs")
+    }
+
+    /// The machine in `server:/export`, `//server/share`, `user@server:folder`.
+    fn server(&self) -> &str {
+        let device = self.device.strip_prefix("//").unwrap_or(&self.device);
+        let server = device.split(['/', ':']).next().unwrap_or(device);
+        server.rsplit_once('@').map_or(server, |(_, server)| server)
+    }
 }
 
 /// What is mounted where, at one moment.
@@ -102,10 +115,10 @@ impl Mounts {
                 offsite: true,
             };
         }
-        match self.above(Path::new(&address.path)) {
+        match self.above(Path::new(&address.path)).filter(|mount| mount.is_remote()) {
             Some(mount) => Site {
-                offsite: REMOTE.contains(&mount.kind.as_str()) || mount.kind.starts_with("fuse.sshfs"),
-                name: mount.device.clone(),
+                name: mount.server().to_owned(),
+                offsite: true,
             },
             None => Site {
                 name: "here".to_owned(),
@@ -162,16 +175,20 @@ mod tests {
 28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
 40 28 254:17 / /media/My\\040Disk rw - ext4 /dev/sdb1 rw
 41 28 0:50 / /mnt/nas rw - nfs4 nas.local:/export rw
-42 41 0:51 / /mnt/nas/ram rw - tmpfs tmpfs rw";
+42 41 0:51 / /mnt/nas/ram rw - tmpfs tmpfs rw
+43 28 0:52 / /mnt/second rw - nfs4 nas.local:/second rw
+44 28 0:53 / /mnt/office rw - cifs //office/share rw";
 
     #[test]
-    fn two_folders_on_one_disk_are_one_place() {
+    fn another_machine_is_another_place_and_another_disk_is_not() {
         let mounts = Mounts::parse(MOUNTS);
         let site = |address: &str| mounts.site(address);
         assert_eq!(site("file:///srv/a"), site("file:///home/b"));
-        assert_ne!(site("file:///srv/a"), site("file:///media/My%20Disk/b"));
-        // Not below the mount, only beginning like it.
-        assert_eq!(site("file:///media/My%20Disks"), site("file:///srv"));
+        assert_eq!(site("file:///srv/a"), site("file:///media/My%20Disk/b"));
+        assert_ne!(site("file:///srv/a"), site("file:///mnt/nas/b"));
+        // Two exports of one server.
+        assert_eq!(site("file:///mnt/nas/b"), site("file:///mnt/second"));
+        assert_ne!(site("file:///mnt/nas/b"), site("file:///mnt/office"));
         assert!(site("file:///mnt/nas/coffre").offsite);
         assert!(!site("file:///mnt/nas/ram/x").offsite);
         assert!(!site("file:///srv/a").offsite);

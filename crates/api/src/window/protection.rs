@@ -1,7 +1,7 @@
 //! Protection as the window shows it: the model's judgement with what its sentence needs.
 
 use chrono::{DateTime, Utc};
-use coffre_model::backup::{BackupState, CopyState};
+use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::destination::Destination;
 use coffre_model::plan::Plan;
 use coffre_model::protection::{Evidence, LastRun, ProtectionCause, ProtectionState, Proved, judge};
@@ -54,6 +54,14 @@ impl Around {
     pub(super) fn plans_of<'a>(&'a self, source: &'a Id) -> impl Iterator<Item = &'a Plan> {
         self.plans.iter().filter(move |plan| plan.source_id == *source)
     }
+}
+
+/// In how many places the copies of a backup lie that can be used or may turn out to be usable.
+pub(super) fn places_of(backup: &Backup, around: &Around) -> usize {
+    let lies = |copy: &&Copy| matches!(copy.state, CopyState::Stored | CopyState::Verified);
+    let copies: Vec<&Copy> = backup.copies.iter().filter(lies).collect();
+    let there = |destination: &&Destination| copies.iter().any(|copy| copy.destination_id == destination.id);
+    around.mounts.sites(around.destinations.iter().filter(there)).len()
 }
 
 /// How safe a source is.

@@ -61,6 +61,7 @@ pub struct SourceRow {
     /// Its plans.
     pub plans: Vec<Named>,
     /// How its last runs ended, oldest first.
+    #[ts(type = "Array<Outcome>")]
     pub outcomes: Vec<BackupState>,
     /// When something of it runs next.
     pub next_run_at: Option<DateTime<Utc>>,

@@ -19,6 +19,8 @@ export type Time = string
 export type Fact = string | number | boolean | null
 /** Facts of an error or an event, by name. */
 export type Details = Record<string, Fact | Fact[]>
+/** How a run can end, or stand. */
+export type Outcome = Exclude<BackupState, 'deleting' | 'deleted'>
 ";
 
 /// Gathers the declaration of every type that is reached.
@@ -55,6 +57,7 @@ fn written() -> String {
     };
     visit_types(&mut gather);
     gather.visit::<super::events::BackendEvent>();
+    gather.visit::<super::drafts::FieldValue>();
     let mut text = HEAD.to_owned();
     for declaration in gather.found.values() {
         text.push('\n');

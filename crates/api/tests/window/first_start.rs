@@ -60,7 +60,7 @@ fn from_the_welcome_to_green() {
 
     let detail = desk.ask("show_backup", json!({"id": id}));
     assert_eq!(detail["proofs"]["structure_read"], true);
-    assert_eq!(detail["proofs"]["restored"], false);
+    assert_eq!((&detail["proofs"]["restored"], &detail["places"]), (&json!(false), &json!(1)));
     assert_eq!(detail["manifest"]["database"], "sqlite");
     let events: Vec<&str> = detail["timeline"]
         .as_array()

@@ -10,5 +10,6 @@ mod forms;
 mod hostile;
 mod keys;
 mod lists;
+mod postgres;
 mod restores;
 mod together;

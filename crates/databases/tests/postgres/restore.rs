@@ -153,7 +153,10 @@ fn an_ordinary_user_can_restore() {
     work.database.discard_target().unwrap();
     server.sql("postgres", "ALTER ROLE ordinary CREATEDB");
     let look = work.database.look_at_target().unwrap().unwrap();
-    assert_eq!((look.exists, look.server_version), (false, Some(Version::V15.number().to_owned())));
+    assert_eq!(
+        (look.exists, look.server_version),
+        (false, Some(Version::V15.number().to_owned()))
+    );
     assert!(!server.has_database(&target), "and makes nothing");
     let mut work = Setup::new(server.address_as("ordinary", &target))
         .restore(setup.format(), &bytes)

@@ -154,11 +154,17 @@ fn every_program_is_listed_with_what_it_is() {
     let tools = FakeTools::new();
     tools.put(&Version::V15.tool("pg_dump"), &Behaviour::Version("14.2"));
     let other = FakeTools::new();
-    other.put(&Version::V15.tool("pg_dump"), &Behaviour::VersionText("pg_dump of another house"));
+    other.put(
+        &Version::V15.tool("pg_dump"),
+        &Behaviour::VersionText("pg_dump of another house"),
+    );
     let broken = FakeTools::new();
     broken.put(&Version::V15.tool("pg_restore"), &Behaviour::NotAProgram);
     let mut setup = Setup::new("postgres://h/shop");
-    setup.tool_paths = [&tools, &other, &broken].iter().map(|tools| tools.folder().to_owned()).collect();
+    setup.tool_paths = [&tools, &other, &broken]
+        .iter()
+        .map(|tools| tools.folder().to_owned())
+        .collect();
     let found = setup.programs().unwrap();
     let of = |folder: &FakeTools, name: &str| {
         let path = folder.folder().join(name);
@@ -170,5 +176,9 @@ fn every_program_is_listed_with_what_it_is() {
     assert_eq!(of(&other, "pg_dump").error.as_ref().unwrap().text(), "tool_other");
     assert_eq!(of(&broken, "pg_restore").error.as_ref().unwrap().text(), "tool_broken");
     // Those of this machine beside them.
-    assert!(found.iter().any(|one| one.tool.path.as_deref() == Version::V15.tool("pg_restore").to_str()));
+    assert!(
+        found
+            .iter()
+            .any(|one| one.tool.path.as_deref() == Version::V15.tool("pg_restore").to_str())
+    );
 }

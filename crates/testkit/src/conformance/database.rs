@@ -419,7 +419,11 @@ fn a_look_at_a_target_makes_nothing(subject: &Subject) -> Held {
         // A kind that cannot look without making.
         Ok(None) => return Ok(()),
         Err(error) if error.code() == Code::Refused => {}
-        other => return Err(broken(format!("a look at a filled target is {other:?}, REFUSED was expected"))),
+        other => {
+            return Err(broken(format!(
+                "a look at a filled target is {other:?}, REFUSED was expected"
+            )));
+        }
     }
     let mut target = open(subject, (subject.target)())?;
     target.database.look_at_target()?;

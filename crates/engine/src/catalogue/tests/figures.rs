@@ -29,7 +29,11 @@ fn outcomes_and_sizes_over_time() {
     let second = world.finished(100, BackupState::Verified);
     world.finished(150, BackupState::Failed);
     world.finished(250, BackupState::Cancelled);
-    let spans = [(moment(0), moment(100)), (moment(100), moment(200)), (moment(200), moment(300))];
+    let spans = [
+        (moment(0), moment(100)),
+        (moment(100), moment(200)),
+        (moment(200), moment(300)),
+    ];
     let counted = c.outcomes_within(&spans).unwrap();
     let expected = [(1, 0, 0), (1, 1, 0), (0, 0, 1)].map(|(verified, failed, other)| Outcomes {
         verified,
@@ -53,7 +57,11 @@ fn outcomes_and_sizes_over_time() {
     line(&world, 200, "backup.delete", &first, None);
     assert_eq!(c.stored_at(&moments).unwrap(), [one, 2 * one, one, one]);
     assert_eq!(c.stored_at(&[]).unwrap(), Vec::<u64>::new());
-    assert_eq!(c.outcomes_within(&spans).unwrap()[0], Outcomes::default(), "what is deleted is not counted");
+    assert_eq!(
+        c.outcomes_within(&spans).unwrap()[0],
+        Outcomes::default(),
+        "what is deleted is not counted"
+    );
     let totals = Totals {
         verified: 1,
         kept: 1,
@@ -105,11 +113,18 @@ fn a_plan_has_its_sums() {
     let mut planned = running(&world.source, 0);
     planned.plan = Some(plan.name.clone());
     planned.plan_id = Some(plan.id);
-    c.begin_run(&planned, &[(world.local.id, artifact_key(&planned))], &lease).unwrap();
+    c.begin_run(&planned, &[(world.local.id, artifact_key(&planned))], &lease)
+        .unwrap();
     let done = ended(&planned, BackupState::Verified, &[(&world.local, CopyState::Verified)]);
     c.finish_run(&done, Some(&manifest_json(&done)), &counts(), &lease).unwrap();
     let figures = c.plan_figures().unwrap()[&plan.id];
-    assert_eq!(figures, PlanFigures { successes: 1, failures: 0 });
+    assert_eq!(
+        figures,
+        PlanFigures {
+            successes: 1,
+            failures: 0
+        }
+    );
     assert_eq!(c.last_of_plan(&plan.id).unwrap().unwrap().id, planned.id);
     assert_eq!(c.kept_of_plan(&plan.id).unwrap(), 1);
 }
@@ -215,7 +230,12 @@ fn the_journal_is_searched_in_its_words_and_facts() {
     assert_eq!(found(other), 0);
     let (page, total) = c.search_journal(&JournalFilter::default(), 2, 2).unwrap();
     assert_eq!((page.len(), total, page[0].action.as_str()), (1, 3, "backup.run"));
-    let about: Vec<String> = c.journal_about(&backup.id).unwrap().into_iter().map(|line| line.action).collect();
+    let about: Vec<String> = c
+        .journal_about(&backup.id)
+        .unwrap()
+        .into_iter()
+        .map(|line| line.action)
+        .collect();
     assert_eq!(about, ["backup.run", "backup.pin", "backup.verify"]);
 }
 

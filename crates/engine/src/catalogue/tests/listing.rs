@@ -78,7 +78,11 @@ fn filters_pages_and_sums() {
         &"x".repeat(100_000),
     ] {
         let found = only(&|f| f.text = Some(text.into()));
-        assert_eq!(found, if text == "_" { vec![planned.id, failed.id] } else { vec![] }, "{text}");
+        assert_eq!(
+            found,
+            if text == "_" { vec![planned.id, failed.id] } else { vec![] },
+            "{text}"
+        );
     }
     assert_eq!(only(&|f| f.text = Some(String::new())).len(), 4);
     assert!(
