@@ -34,11 +34,7 @@ const SCRYPT_WORK_MAX: u8 = 22;
 pub(super) type Input = Box<dyn BufRead + Send>;
 
 /// An age file whose header was read, waiting for its key.
-pub(super) struct Locked {
-    decryptor: Decryptor<Input>,
-    /// Raised once the header was read: from then on any length is fine.
-    header_read: Arc<AtomicBool>,
-}
+pub(super) struct Locked(Decryptor<Input>);
 
 impl Locked {
     /// Reads the header.
@@ -46,20 +42,21 @@ impl Locked {
     /// # Errors
     /// `DECRYPT_FAILED` for what is no age file or has a damaged header.
     pub(super) fn new(input: Input) -> Result<Self> {
-        let header_read = Arc::new(AtomicBool::new(false));
+        // age keeps its input, so the bound is lifted from outside.
+        let lifted = Arc::new(AtomicBool::new(false));
         let bounded = Bounded {
             input,
             left: buffers::AGE_HEADER_MAX,
-            lifted: header_read.clone(),
+            lifted: lifted.clone(),
         };
         let decryptor = Decryptor::new_buffered(Box::new(bounded) as Input).map_err(decrypt_error)?;
-        header_read.store(true, Ordering::Relaxed);
-        Ok(Locked { decryptor, header_read })
+        lifted.store(true, Ordering::Relaxed);
+        Ok(Locked(decryptor))
     }
 
     /// Whether a passphrase opens it, not an identity.
     pub(super) fn wants_passphrase(&self) -> bool {
-        self.decryptor.is_scrypt()
+        self.0.is_scrypt()
     }
 
     /// Opens it.
@@ -67,7 +64,6 @@ impl Locked {
     /// # Errors
     /// `DECRYPT_FAILED`, with one text for each cause: the wrong key, the wrong kind of key, a damaged header, too much work.
     pub(super) fn open(self, decryption: &Decryption) -> Result<Age> {
-        debug_assert!(self.header_read.load(Ordering::Relaxed));
         let passphrase = self.wants_passphrase();
         let reader = match decryption {
             Decryption::None => return Err(Error::new(Code::DecryptFailed, "decrypt_key_needed")),
@@ -76,7 +72,7 @@ impl Locked {
             Decryption::Passphrase(secret) => {
                 let mut identity = age::scrypt::Identity::new(SecretString::from(secret.expose()));
                 identity.set_max_work_factor(SCRYPT_WORK_MAX);
-                self.decryptor
+                self.0
                     .decrypt(std::iter::once(&identity as &dyn age::Identity))
                     .map_err(|error| match error {
                         DecryptError::DecryptionFailed | DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed => {
@@ -91,7 +87,7 @@ impl Locked {
                     .map(|secret| secret.expose().trim().parse::<age::x25519::Identity>())
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|_| Error::new(Code::DecryptFailed, "identity_invalid"))?;
-                self.decryptor
+                self.0
                     .decrypt(identities.iter().map(|identity| identity as &dyn age::Identity))
                     .map_err(decrypt_error)?
             }

@@ -273,6 +273,11 @@ fn zstd(level: u8, threads: usize) -> Result<Zstd<'static>> {
         zstd.set_parameter(CParameter::NbWorkers(number(shape.workers)))?;
         zstd.set_parameter(CParameter::JobSize(number(shape.job)))?;
         zstd.set_parameter(CParameter::OverlapSizeLog(shape.overlap_log))?;
+        if let Some(tables) = shape.tables {
+            zstd.set_parameter(CParameter::HashLog(tables.hash_log))?;
+            zstd.set_parameter(CParameter::ChainLog(tables.chain_log))?;
+            zstd.set_parameter(CParameter::MinMatch(tables.min_match))?;
+        }
         Ok(zstd)
     };
     make().map_err(|error| codec("begin the compression", error))

@@ -149,6 +149,8 @@ impl Fan {
             self.look()?;
             let mut state = self.state();
             if state.lanes.iter().all(|lane| lane.outcome.is_some()) {
+                // The last one may have failed since `look`.
+                all_failed(&state)?;
                 let lanes = std::mem::take(&mut state.lanes);
                 return Ok(lanes.into_iter().filter_map(|lane| Some((lane.id, lane.outcome?))).collect());
             }

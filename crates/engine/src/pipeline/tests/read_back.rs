@@ -406,15 +406,20 @@ fn a_storage_that_hangs_is_stalled_or_cancelled() {
 fn a_slow_sink_is_no_stall() {
     let (bytes, stored) = stored(&noise(20 * PIECE, 1), Compression::None, &Encryption::None);
     let read = AtomicU64::new(0);
+    let mut calls = 0;
     read_back(
         Box::new(io::Cursor::new(bytes)),
         &expect(&stored, Compression::None, &Decryption::None),
         false,
         &Cancel::new(),
-        Duration::from_millis(1),
+        Duration::from_millis(400),
         &mut |count| read.store(count, Ordering::Relaxed),
+        // Longer than the limit, while the reader waits for room and not for the storage.
         &mut |_| {
-            std::thread::sleep(Duration::from_millis(15));
+            calls += 1;
+            if calls <= 2 {
+                std::thread::sleep(Duration::from_millis(600));
+            }
             Ok(())
         },
     )

@@ -367,7 +367,7 @@ fn a_hanging_upload_is_given_up_and_the_others_go_on() {
     let good = Memory::default();
     let uploads: Vec<(Id, Box<dyn Upload>)> = vec![(Id::new(), Box::new(hanging)), (Id::new(), Box::new(good.clone()))];
     let mut options = options(Compression::None, Encryption::None);
-    options.stall = Duration::from_millis(100);
+    options.stall = Duration::from_secs(1);
     let plain = noise(20 << 20, 4);
     let stored = store(&mut &plain[..], uploads, &options, &mut quiet()).unwrap();
     let error = stored.uploads[0].1.as_ref().err().unwrap();
