@@ -25,6 +25,7 @@ export interface Backend {
   showDestination(args: { id: T.Id }): Promise<T.DestinationDetail>
   checkDestination(args: { id: T.Id | null; draft: T.Draft }): Promise<T.DraftErrors>
   testDestination(args: { id: T.Id | null; draft: T.Draft; secret: T.SecretChange }): Promise<T.DestinationProbe>
+  defaultDestination(): Promise<T.Destination>
   addDestination(args: { draft: T.Draft; secret: T.SecretChange }): Promise<T.Destination>
   editDestination(args: { id: T.Id; draft: T.Draft; secret: T.SecretChange }): Promise<T.Destination>
   removeDestination(args: { id: T.Id }): Promise<null>

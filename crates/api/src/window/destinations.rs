@@ -436,6 +436,13 @@ impl Window {
         Ok(edited)
     }
 
+    /// The folder `backups/` of the home as a destination: what a first plan can write to without another form.
+    pub(super) fn default_destination(&self, _: Nothing) -> Result<Destination> {
+        let made = self.coffre()?.default_destination()?;
+        self.destinations_changed();
+        Ok(made)
+    }
+
     pub(super) fn remove_destination(&self, ById { id }: ById) -> Result<()> {
         let coffre = self.coffre()?;
         coffre.remove_destination(&destination_by_id(&coffre, &id)?)?;

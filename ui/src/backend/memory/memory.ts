@@ -531,12 +531,7 @@ export class MemoryBackend {
       }
     },
     createSample: async () => {
-      const destination =
-        this.data.destinations[0]?.destination ??
-        (await this.commands.addDestination({
-          draft: { name: 'backups', adapter: 'local', values: { path: '/home/anna/.local/share/coffre/backups' } },
-          secret: { change: 'forget' },
-        }))
+      const destination = await this.commands.defaultDestination()
       const source = await this.commands.addSource({
         draft: {
           name: 'sample-shop',
@@ -591,6 +586,12 @@ export class MemoryBackend {
         remarks: [],
       }
     },
+    defaultDestination: async () =>
+      this.data.destinations[0]?.destination ??
+      this.commands.addDestination({
+        draft: { name: 'backups', adapter: 'local', values: { path: '/home/anna/.local/share/coffre/backups' } },
+        secret: { change: 'forget' },
+      }),
     addDestination: async ({ draft, secret }) => {
       this.#refuse(await this.commands.checkDestination({ id: null, draft }))
       const destination: T.Destination = {
