@@ -1,7 +1,6 @@
 //! Printing: one JSON document, or text for a person. Standard output carries the answer, standard error everything else.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use coffre_api::model::backup::{BackupState, CopyState};
