@@ -41,13 +41,13 @@ test('a PostgreSQL source: tested, its password in the keychain alone, planned, 
   await desk.write(/^Name/, 'shop')
   await desk.click('button', 'Save and continue')
 
-  // The keychain has it, and no file of ours.
-  const found = await run('secret-tool', ['search', '--all', '--unlock', 'service', 'dev.coffre']).catch((error) => error)
-  assert.ok(`${found.stdout}${found.stderr}`.includes(PASSWORD), 'the password is in the Secret Service')
-  assert.deepEqual(holding(desk.home, PASSWORD), [])
-
   // The plan comes next, with a first destination where there is none.
   await desk.find('heading', 'New plan')
+  // The keychain has the password, and no file of ours.
+  const found = await run('secret-tool', ['search', '--all', '--unlock', 'service', 'coffre']).catch((error) => error)
+  assert.ok(`${found.stdout}${found.stderr}`.includes(PASSWORD), `the password is in the Secret Service: ${found.stdout} ${found.stderr}`)
+  assert.deepEqual(holding(desk.home, PASSWORD), [])
+
   await desk.click('button', /Use the folder/)
   await desk.read(/1 copy in/)
   await desk.picture('story-plan')

@@ -23,8 +23,18 @@ mkdirSync(PICTURES, { recursive: true })
 /** Far more than anything takes: whoever waits longer waits for something that does not come. */
 const PATIENCE = 60_000
 
-/** A bounded test: a window that hangs must fail the run, not stop it. */
-export const test = (name, work) => it(name, { timeout: 240_000 }, work)
+const desks = []
+
+/** A bounded test: a window that hangs must fail the run, not stop it. What could be seen when it failed is kept. */
+export const test = (name, work) =>
+  it(name, { timeout: 240_000 }, async () => {
+    try {
+      await work()
+    } catch (error) {
+      for (const [at, desk] of desks.entries()) await Promise.race([desk.picture(`failed-${at}-${name.slice(0, 30).replace(/\W+/g, '-')}`).catch(() => {}), sleep(5000)])
+      throw error
+    }
+  })
 
 export const run = (program, args, options) => exec(program, args, { timeout: 60_000, ...options })
 
@@ -192,6 +202,7 @@ export async function open({ home = join(folder(), 'home'), env = {}, args = [] 
   const driver = await new Builder().withCapabilities(wanted).usingServer(`http://127.0.0.1:${port}/`).build()
   await driver.manage().setTimeouts({ script: PATIENCE })
   const desk = new Desk(driver, server, home, whole)
+  desks.push(desk)
   after(() => desk.close())
   await until('the window says something', async () => (await desk.text()).length > 20)
   return desk
