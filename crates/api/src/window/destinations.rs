@@ -296,7 +296,7 @@ impl Window {
 
     pub(super) fn list_destinations(&self, _: Nothing) -> Result<Vec<DestinationRow>> {
         let coffre = self.coffre()?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         let figures = coffre.engine.catalogue.destination_figures(around.now - GROWTH)?;
         let rows = around.destinations.iter();
         Ok(rows
@@ -307,7 +307,7 @@ impl Window {
     pub(super) fn show_destination(&self, ById { id }: ById) -> Result<DestinationDetail> {
         let coffre = self.coffre()?;
         let destination = destination_by_id(&coffre, &id)?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         let figures = coffre.engine.catalogue.destination_figures(around.now - GROWTH)?;
         let row = self.destination_row(&coffre, &destination, &around, &figures);
         let parsed = destination.parsed()?;
@@ -402,6 +402,9 @@ impl Window {
         let before = destination_by_id(&coffre, &id)?;
         let mut edited = read_or_refuse(&coffre, Some(&id), &draft)?;
         check_secret(&coffre, &edited, &secret)?;
+        if edited.address != before.address && coffre.engine.catalogue.is_written_to(&id)? {
+            return Err(Error::new(Code::Busy, "busy_destination").with("destination", before.name.as_str()));
+        }
         edited.created_at = before.created_at;
         let name = destination_secret(&id);
         let change: Option<Option<Secret>> = match secret {

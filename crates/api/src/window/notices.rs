@@ -100,14 +100,12 @@ impl Window {
         let (title, body) = match (kind, end.outcome) {
             (Kind::Failure, Err(error)) => (words.say("notice.failed", &facts), self.sentences(error)),
             (Kind::Recovery, _) => (words.say("notice.recovered", &facts), words.text("notice.recovered_body")),
-            (_, Ok(backup)) => {
-                let facts = [
-                    ("rows", backup.rows.into()),
-                    ("stored_bytes", backup.stored_bytes.into()),
-                    ("copies_count", backup.copies.len().into()),
-                ];
-                let title = words.say("notice.verified", &[("source", end.source.name.as_str().into())]);
-                (title, words.say("notice.verified_body", &facts))
+            // Written and not proved: never told as a success.
+            (Kind::Failure, Ok(_)) => (words.say("notice.stored", &facts), words.text("notice.stored_body")),
+            (Kind::Success, Ok(backup)) => {
+                let numbers = [("rows", backup.rows.into()), ("stored_bytes", backup.stored_bytes.into())];
+                let title = words.say("notice.verified", &facts);
+                (title, words.say("notice.verified_body", &numbers))
             }
             (Kind::Success, Err(_)) => return,
         };
@@ -135,6 +133,30 @@ impl Window {
         ];
         self.dialogs().notify(&Notice {
             title: self.words().say("notice.not_verified", &facts),
+            body: self.sentences(error),
+            urgent: true,
+            route: format!("/backups/{}", backup.id),
+        });
+    }
+
+    /// Tells of backups whose copies are not where they were. One notification, whatever their number.
+    pub(super) fn tell_lost(&self, lost: &[(Backup, Error)]) {
+        let Some((backup, error)) = lost.first() else { return };
+        if !self.is_on(Kind::Failure.setting()) {
+            return;
+        }
+        let facts = [
+            ("source", backup.source.as_str().into()),
+            ("backup", backup.code.as_str().into()),
+            ("others_count", (lost.len() - 1).into()),
+        ];
+        let key = if lost.len() > 1 {
+            "notice.lost_several"
+        } else {
+            "notice.lost"
+        };
+        self.dialogs().notify(&Notice {
+            title: self.words().say(key, &facts),
             body: self.sentences(error),
             urgent: true,
             route: format!("/backups/{}", backup.id),
@@ -178,6 +200,7 @@ mod tests {
         assert_eq!(kind(Some(Failed), Ok(Verified)), Some(Kind::Recovery));
         assert_eq!(kind(Some(Interrupted), Ok(Verified)), Some(Kind::Recovery));
         assert_eq!(kind(Some(Verified), Ok(Stored)), Some(Kind::Failure));
+        assert_eq!(kind(Some(Failed), Ok(Stored)), Some(Kind::Failure));
         assert_eq!(kind(Some(Failed), Err(Code::DestFull)), Some(Kind::Failure));
         assert_eq!(kind(None, Err(Code::Cancelled)), None);
         assert_eq!(kind(None, Err(Code::Busy)), None);

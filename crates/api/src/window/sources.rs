@@ -294,14 +294,14 @@ impl Window {
 
     pub(super) fn list_sources(&self, _: Nothing) -> Result<Vec<SourceRow>> {
         let coffre = self.coffre()?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         self.source_rows(&coffre, &around)
     }
 
     pub(super) fn show_source(&self, ById { id }: ById) -> Result<SourceDetail> {
         let coffre = self.coffre()?;
         let source = source_by_id(&coffre, &id)?;
-        let row = self.source_row(&coffre, &source, &Around::read(&coffre)?, &self.sources_running()?)?;
+        let row = self.source_row(&coffre, &source, &self.around(&coffre)?, &self.sources_running()?)?;
         // A kind of database that this version does not know has no form.
         let values = match coffre.engine.adapters.database_named(&row.adapter) {
             Ok(kind) => form_of(kind).values(&source.parsed()?, &options_of(&source.options)?),
@@ -378,6 +378,12 @@ impl Window {
         let coffre = self.coffre()?;
         let before = source_by_id(&coffre, &id)?;
         let edited = read_or_refuse(&coffre, Some(&id), &draft)?;
+        // What runs would count as a backup of whatever the new address means.
+        if edited.address != before.address
+            && let Some(run) = self.all_running()?.iter().find(|running| running.source_id == Some(id))
+        {
+            return Err(Error::new(Code::Busy, "busy_source").with("run", run.id.to_string()));
+        }
         check_secret(&coffre, &edited, &secret)?;
         let password = match secret {
             SecretChange::Set { value } => Some(value.0),
