@@ -338,7 +338,7 @@ impl Window {
         let coffre = self.coffre()?;
         let destination = read_or_refuse(&coffre, id.as_ref(), &draft)?;
         check_secret(&coffre, &destination, &secret)?;
-        let keeps = matches!(secret, SecretChange::Keep) && id.is_some() && destination.has_secret;
+        let keeps = matches!(secret, SecretChange::Keep {}) && id.is_some() && destination.has_secret;
         let destination = Destination {
             has_secret: keeps,
             ..destination
@@ -379,7 +379,7 @@ impl Window {
         check_secret(&coffre, &destination, &secret)?;
         let secret = match secret {
             SecretChange::Set { value } => Some(value.0).filter(|secret| !secret.is_empty()),
-            SecretChange::Keep | SecretChange::Forget => None,
+            SecretChange::Keep {} | SecretChange::Forget {} => None,
         };
         let added = coffre.add_destination(&destination.address, &destination.name, secret)?;
         self.destinations_changed();
@@ -409,8 +409,8 @@ impl Window {
         let name = destination_secret(&id);
         let change: Option<Option<Secret>> = match secret {
             SecretChange::Set { value } => Some(Some(value.0).filter(|secret| !secret.is_empty())),
-            SecretChange::Forget if before.has_secret => Some(None),
-            SecretChange::Forget | SecretChange::Keep => None,
+            SecretChange::Forget {} if before.has_secret => Some(None),
+            SecretChange::Forget {} | SecretChange::Keep {} => None,
         };
         match change {
             Some(Some(secret)) => {

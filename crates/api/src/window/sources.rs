@@ -328,10 +328,10 @@ impl Window {
         let coffre = self.coffre()?;
         let source = read_or_refuse(&coffre, id.as_ref(), &draft)?;
         check_secret(&coffre, &source, &secret)?;
-        let keeps = matches!(secret, SecretChange::Keep) && id.is_some() && source.has_secret;
+        let keeps = matches!(secret, SecretChange::Keep {}) && id.is_some() && source.has_secret;
         let given: Option<Secret> = match secret {
             SecretChange::Set { value } => Some(value.0).filter(|secret| !secret.is_empty()),
-            SecretChange::Keep | SecretChange::Forget => None,
+            SecretChange::Keep {} | SecretChange::Forget {} => None,
         };
         let source = Source {
             has_secret: keeps,
@@ -358,7 +358,7 @@ impl Window {
         check_secret(&coffre, &source, &secret)?;
         let password = match secret {
             SecretChange::Set { value } => Some(value.0),
-            SecretChange::Keep | SecretChange::Forget => None,
+            SecretChange::Keep {} | SecretChange::Forget {} => None,
         };
         let added = coffre.add_source(&source.address, &source.name, source.options, password)?;
         self.changed(tags(&[
@@ -387,8 +387,8 @@ impl Window {
         check_secret(&coffre, &edited, &secret)?;
         let password = match secret {
             SecretChange::Set { value } => Some(value.0),
-            SecretChange::Forget if before.has_secret => Some(Secret::new("")),
-            SecretChange::Forget | SecretChange::Keep => None,
+            SecretChange::Forget {} if before.has_secret => Some(Secret::new("")),
+            SecretChange::Forget {} | SecretChange::Keep {} => None,
         };
         let change = Change {
             name: Some(edited.name),

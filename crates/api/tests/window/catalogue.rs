@@ -7,7 +7,7 @@ use coffre_api::words::Language;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, are_words_for_the_same, home, is_invalidated, make_database, query};
+use crate::desk::{Desk, are_words_for_the_same, home, make_database, query};
 
 /// A home with one backup, left in good order.
 fn left(home: &Path) {
@@ -103,11 +103,12 @@ fn one_that_vanishes_under_an_open_window_is_noticed_and_comes_back() {
     left(home.path());
     let desk = Desk::on(home.path());
     desk.ask("overview", json!({}));
-    desk.forget_events();
     let (file, moved) = (home.path().join("catalogue.db"), home.path().join("moved.db"));
     std::fs::rename(&file, &moved).unwrap();
-    desk.wait_for("everything is stale", |event| is_invalidated(event, "about"));
-    assert_eq!(desk.refused("overview", json!({})).text, "catalogue_missing");
+    desk.until("it is missed", || {
+        let said = desk.window.dispatch("overview", json!({}));
+        said.is_err_and(|error| error.text == "catalogue_missing")
+    });
     std::fs::rename(&moved, &file).unwrap();
     desk.until("it is back", || desk.window.dispatch("overview", json!({})).is_ok());
     assert_eq!(desk.ask("list_backups", query(json!({})))["total"], 1);

@@ -101,7 +101,8 @@ fn the_home_is_full() {
         desk.ask("about", json!({}))["secrets"]["state"] != "unknown"
     });
     let ballast = fill(&disk);
-    let draft = json!({"name": "x".repeat(200), "adapter": "sqlite", "values": {"path": format!("/{}.db", "y".repeat(3000))}});
+    let long = "y".repeat(200);
+    let draft = json!({"name": "x", "adapter": "sqlite", "values": {"path": format!("/{long}/{long}.db")}});
     let add = json!({"draft": draft, "secret": {"change": "keep"}});
     let full = desk.refused("add_source", add.clone());
     assert_eq!(full.text, "catalogue_full", "{full:?}");
