@@ -156,6 +156,37 @@ fn a_place_out_of_reach_is_not_green_and_not_lost() {
 }
 
 #[test]
+fn one_destination_of_two_that_fails_is_no_silent_success() {
+    let home = home();
+    let kept = kept(home.path());
+    let second = kept.desk.add_folder("second", &home.path().join("second"));
+    let mut draft = kept.desk.ask("list_plans", json!({}))[0]["draft"].clone();
+    draft["destination_ids"].as_array_mut().unwrap().push(second["id"].clone());
+    kept.desk.ask("edit_plan", json!({"id": kept.plan["id"], "draft": draft}));
+    assert_eq!(kept.run()["state"], "verified");
+    assert!(kept.desk.shell.notices.lock().unwrap().is_empty());
+    let unplugged = home.path().join("unplugged");
+    std::fs::rename(&kept.folder, &unplugged).unwrap();
+    let partly = kept.run();
+    assert_eq!(
+        (&partly["state"], &partly["flags"]),
+        (&json!("verified"), &json!(["copies_missing"]))
+    );
+    let notice = kept.desk.shell.notices.lock().unwrap().pop().unwrap();
+    assert!(
+        notice.urgent && notice.title.ends_with("not at usb") && !notice.body.is_empty(),
+        "{notice:?}"
+    );
+    assert_eq!(kept.state(), ("at_risk".to_owned(), json!("few_copies")));
+    assert_eq!(kept.desk.ask("list_destinations", json!({}))[1]["state"], "silent");
+    std::fs::rename(&unplugged, &kept.folder).unwrap();
+    assert_eq!(kept.run()["state"], "verified");
+    let notice = kept.desk.shell.notices.lock().unwrap().pop().unwrap();
+    assert!(!notice.urgent && notice.title.contains("work again"), "{notice:?}");
+    assert_eq!(kept.state().0, "protected");
+}
+
+#[test]
 fn a_copy_too_few_is_at_risk() {
     let home = home();
     let kept = kept(home.path());
