@@ -47,6 +47,8 @@ describe('a restore', () => {
     memory.works.advance(80)
     expect(await screen.findByText(/is exactly the backup/)).toBeTruthy()
     expect(screen.getByText('13 tables and 1,142,402 rows, each count equal to the manifest.')).toBeTruthy()
+    // What the tool had to leave out is told beside the result.
+    expect(screen.getByText(/Owners and privileges were left out/)).toBeTruthy()
     await accessible()
     await user.click(screen.getByRole('button', { name: 'Done' }))
     await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
@@ -201,6 +203,25 @@ describe('backups', () => {
     await user.click(screen.getByRole('button', { name: 'Cancel chrono' }))
     await waitFor(() => expect(screen.queryByRole('progressbar')).toBeNull())
     expect(memory.data.backups[0]?.state).toBe('cancelled')
+  })
+
+  it('what another Coffre does is shown, and not offered to be ended', async () => {
+    const { memory } = await start('/overview', { now: NOON })
+    await memory.commands.runBackup({ plan_id: '0199f000-0003-7000-8000-000000000003', source_id: null })
+    for (const work of memory.works.list) work.running = { ...work.running, elsewhere: true }
+    memory.invalidate('running')
+    expect(await screen.findByText('By another Coffre on this computer')).toBeTruthy()
+    expect(screen.queryByRole('button', { name: 'Cancel chrono' })).toBeNull()
+  })
+
+  it('remarks of the tool and of the retention are beside the backup', async () => {
+    const { memory } = await start('/overview', { now: NOON })
+    const i = memory.data.backups.findIndex((b) => b.source === 'shop' && b.pinned)
+    const pinned = memory.data.backups[i]
+    if (pinned) memory.data.backups[i] = { ...pinned, flags: ['shrunk'] }
+    window.location.hash = `/backups/${pinned?.id}`
+    expect(await screen.findByText(/circular foreign keys/)).toBeTruthy()
+    expect(screen.getByText('Much smaller than before')).toBeTruthy()
   })
 
   it('arrows move through the rows, Enter opens, Escape closes', async () => {

@@ -114,6 +114,17 @@ describe('first start', () => {
   })
 })
 
+describe('a damaged catalogue', () => {
+  it('is the one thing shown; set aside, the way leads to a destination', async () => {
+    const { user, memory } = await start('/health', { now: NOON, damaged: true })
+    expect(await screen.findByText('Coffre’s own catalogue is damaged.')).toBeTruthy()
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Set it aside and begin anew' }))
+    expect(await screen.findByText('Where are the backups?')).toBeTruthy()
+    expect(memory.damaged).toBe(false)
+  })
+})
+
 describe('in French', () => {
   it.each(VIEWS.map(([path]) => path))('%s', async (path) => {
     await start(path, { now: NOON, language: 'fr' })
