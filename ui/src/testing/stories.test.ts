@@ -1,6 +1,6 @@
 import { fireEvent } from '@testing-library/svelte'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { accessible, NOON, screen, start, waitFor } from './start'
+import { accessible, accessibleAbove, NOON, screen, start, waitFor } from './start'
 
 afterEach(() => vi.useRealTimers())
 
@@ -12,10 +12,10 @@ describe('a restore', () => {
     window.location.hash = `/backups/${backup?.id}`
     await user.click(await screen.findByRole('button', { name: 'Restore…' }))
     await screen.findByText('Where should it go?')
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Preview' }))
     await screen.findByText('Checked just now')
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Continue' }))
     return { ...opened, field: await screen.findByLabelText(/Type the name to confirm/) }
   }
@@ -43,13 +43,13 @@ describe('a restore', () => {
     vi.useRealTimers()
     expect(memory.works.list).toHaveLength(1)
     await screen.findByText('The live data is untouched')
-    await accessible()
+    await accessibleAbove()
     memory.works.advance(80)
     expect(await screen.findByText(/is exactly the backup/)).toBeTruthy()
     expect(screen.getByText('13 tables and 1,142,402 rows, each count equal to the manifest.')).toBeTruthy()
     // What the tool had to leave out is told beside the result.
     expect(screen.getByText(/Owners and privileges were left out/)).toBeTruthy()
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Done' }))
     await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
   })
@@ -142,7 +142,7 @@ describe('forms', () => {
     await user.click(screen.getByRole('link', { name: /^Journal/ }))
     expect(await screen.findByText('Leave without saving?')).toBeTruthy()
     expect(document.activeElement?.textContent).toBe('Stay')
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Stay' }))
     expect(screen.getByDisplayValue('nightly x')).toBeTruthy()
     await user.click(screen.getByRole('link', { name: /^Journal/ }))
@@ -180,7 +180,7 @@ describe('backups', () => {
     await user.click(await screen.findByRole('menuitem', { name: 'Delete…' }))
     expect(await screen.findByText(/verified backups of shop stay/)).toBeTruthy()
     await waitFor(() => expect(document.activeElement?.textContent).toBe('Keep'))
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Delete' }))
     await waitFor(() => expect(memory.data.backups.some((b) => b.id === id)).toBe(false))
   })
@@ -245,11 +245,11 @@ describe('keyboard', () => {
     await waitFor(() => expect(window.location.hash).toBe('#/journal'))
     await user.keyboard('?')
     expect(await screen.findByText('Keyboard shortcuts')).toBeTruthy()
-    await accessible()
+    await accessibleAbove()
     await user.keyboard('{Escape}')
     await user.keyboard('{Control>}k{/Control}')
     const field = await screen.findByRole('combobox', { name: 'Search or run a command' })
-    await accessible()
+    await accessibleAbove()
     await user.type(field, 'settings')
     await user.keyboard('{Enter}')
     await waitFor(() => expect(window.location.hash).toBe('#/settings'))
@@ -281,7 +281,7 @@ describe('pushed events', () => {
     memory.push({ type: 'quit_requested', running: memory.works.list.map((w) => w.running) })
     expect(await screen.findByText('A backup is running. Quit anyway?')).toBeTruthy()
     await waitFor(() => expect(document.activeElement?.textContent).toBe('Stay'))
-    await accessible()
+    await accessibleAbove()
   })
   it('a notification leads to its view', async () => {
     const { memory } = await start('/overview', { now: NOON })

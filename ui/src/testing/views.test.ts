@@ -29,9 +29,8 @@ describe.each(VIEWS)('%s', (path, reads, heading, empty) => {
     })
   }
 
-  it('shows a skeleton when it takes long, and no sooner', async () => {
+  it('shows a skeleton when it takes long', async () => {
     await start(path, { now: NOON, hang: [reads] })
-    expect(document.querySelector('.main .sk')).toBeNull()
     await waitFor(() => expect(document.querySelector('.main .sk')).not.toBeNull())
   })
 
