@@ -1611,6 +1611,7 @@ export interface Commands {
   add_destination: { args: AddDraft; answer: Destination }
   edit_destination: { args: EditDraft; answer: Destination }
   remove_destination: { args: ById; answer: null }
+  default_destination: { args: Nothing; answer: Destination }
   rebuild_from_destination: { args: ById; answer: RebuiltFrom }
   list_plans: { args: Nothing; answer: Array<PlanRow> }
   preview_plan: { args: PreviewPlan; answer: PlanPreview }
