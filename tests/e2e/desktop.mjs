@@ -242,7 +242,7 @@ export async function tray() {
 export async function notifications() {
   await run('dunstctl', ['close-all'])
   const history = JSON.parse((await run('dunstctl', ['history'])).stdout).data[0]
-  return history.map((one) => ({ app: one.appname.data, title: one.summary.data, body: one.body.data, urgency: one.urgency.data }))
+  return history.map((one) => ({ app: one.appname.data, title: one.summary.data, body: one.body.data, stays: one.timeout.data === 0 }))
 }
 
 /** Answers a native file dialog by typing a path into it. */
