@@ -90,7 +90,7 @@ impl Place {
             let written = put_small(self.storage.as_ref(), IDENTITY_FILE, text);
             match (self.identity()?, written) {
                 (Some(found), _) => return Ok(found.id),
-                (None, Err(error)) if error.code() == Code::UploadIncomplete && again > 0 => again -= 1,
+                (None, Err(error)) if matches!(error.code(), Code::UploadIncomplete | Code::Refused) && again > 0 => again -= 1,
                 (None, Err(error)) => return Err(error),
                 (None, Ok(())) => return Err(self.wrong("destination_identity_missing")),
             }

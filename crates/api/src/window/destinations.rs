@@ -503,6 +503,18 @@ fn probe(coffre: &Coffre, destination: &Destination, storage: &dyn Storage, canc
         }
         Err(error) => return Err(error),
     };
+    // With a new secret too it must be the place that it was.
+    if let Some(expected) = destination.identity
+        && identity != Some(expected)
+    {
+        let text = match identity {
+            Some(_) => "destination_identity_other",
+            None => "destination_identity_missing",
+        };
+        return Err(Error::new(Code::DestIdentity, text)
+            .with("destination", destination.name.as_str())
+            .with("place", storage.place()));
+    }
     drop(storage.begin(&format!("coffre-write-test-{}", Id::new()))?);
     let ours = |id: &Id| {
         let destinations = coffre.destinations()?;

@@ -61,6 +61,8 @@ use crate::{Coffre, Opening};
 const LOOK_FOR_CHANGES: Duration = Duration::from_secs(1);
 /// How often destinations that did not answer are asked again, and what a process that died meanwhile left is put to rest.
 const LOOK_AROUND: Duration = Duration::from_secs(15);
+/// How often what could not be put to rest is tried again.
+const TRY_THE_STUCK: Duration = Duration::from_secs(300);
 /// How often a catalogue that could not be opened is tried again, at most.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -96,6 +98,8 @@ struct Inner {
     tools: Mutex<Option<Vec<ToolFound>>>,
     closing: AtomicBool,
     looking_around: AtomicBool,
+    /// The dead that could not be put to rest, and when that was tried.
+    stuck: Mutex<Option<(Vec<Id>, Instant)>>,
 }
 
 /// Coffre, opened.
@@ -155,6 +159,7 @@ impl Window {
             tools: Mutex::default(),
             closing: AtomicBool::new(false),
             looking_around: AtomicBool::new(false),
+            stuck: Mutex::default(),
         }));
         if let Ok(coffre) = window.coffre() {
             window.opened(&coffre)?;
@@ -308,13 +313,25 @@ impl Window {
 
     /// Another process on this home may have died since the start: its runs must not look alive until the next one.
     fn put_the_dead_to_rest(&self, coffre: &Coffre) -> Result<()> {
-        let catalogue = &coffre.engine.catalogue;
-        if catalogue.dead_runs()?.is_empty() && catalogue.dead_restores()?.is_empty() {
-            return Ok(());
+        let before = the_dead(coffre)?;
+        {
+            // What could not be put to rest (its destination does not answer) is not tried at every look.
+            let stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+            let tried = stuck
+                .as_ref()
+                .is_some_and(|(ids, at)| *ids == before && at.elapsed() < TRY_THE_STUCK);
+            if before.is_empty() || tried {
+                return Ok(());
+            }
         }
         let left = coffre.sweep(&Cancel::new())?.left;
         self.lock_looks().left = left;
-        self.changed(tags(&Noun::ALL));
+        let after = the_dead(coffre)?;
+        let changed = after != before;
+        *self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some((after, Instant::now()));
+        if changed {
+            self.changed(tags(&Noun::ALL));
+        }
         Ok(())
     }
 
@@ -363,6 +380,14 @@ impl Window {
     fn lock_looks(&self) -> MutexGuard<'_, Looks> {
         self.0.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs and restores whose process is gone.
+fn the_dead(coffre: &Coffre) -> Result<Vec<Id>> {
+    let catalogue = &coffre.engine.catalogue;
+    let mut dead: Vec<Id> = catalogue.dead_runs()?.into_iter().map(|run| run.backup.id).collect();
+    dead.extend(catalogue.dead_restores()?.into_iter().map(|restore| restore.id));
+    Ok(dead)
 }
 
 fn open_door(opening: &Opening) -> Door {

@@ -182,3 +182,72 @@ fn what_is_being_backed_up_is_not_moved_under_its_run() {
     desk.ask("cancel_run", json!({"id": begun["id"]}));
     desk.ask("edit_source", edit(&source["id"], "sqlite", "/elsewhere.db"));
 }
+
+#[test]
+fn both_do_the_same_at_once_and_it_is_done_once() {
+    let home = home();
+    let (one, two) = (Desk::on(home.path()), Desk::on(home.path()));
+    let path = home.path().join("shop.db");
+    make_database(&path, 3);
+    let source = one.add_sqlite("shop", &path);
+    let ids: Vec<Value> = (0..3).map(|_| one.back_up(&source)["id"].clone()).collect();
+    let both = |command: &str, arguments: [Value; 2]| {
+        let [first, second] = arguments;
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| two.window.dispatch(command, second));
+            [one.window.dispatch(command, first), other.join().unwrap()]
+        })
+    };
+    // A name is taken once.
+    let add =
+        json!({"draft": {"name": "twin", "adapter": "sqlite", "values": {"path": "/twin.db"}}, "secret": {"change": "keep"}});
+    let added = both("add_source", [add.clone(), add]);
+    assert_eq!(added.iter().filter(|answer| answer.is_ok()).count(), 1, "{added:?}");
+    // A backup goes once; each window has its own word for it.
+    let confirmed = |desk: &Desk| {
+        let shown = desk.ask("preview_delete", json!({"ids": [ids[0]]}));
+        json!({"ids": [ids[0]], "confirmation": shown["confirmation"]})
+    };
+    let deleted = both("delete_backups", [confirmed(&one), confirmed(&two)]);
+    assert!(deleted.iter().any(Result::is_ok), "{deleted:?}");
+    for refused in deleted.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert!(["BUSY", "NOT_FOUND"].contains(&refused.code.as_str()), "{refused:?}");
+    }
+    let stranger = one.ask("preview_delete", json!({"ids": [ids[1]]}))["confirmation"].clone();
+    let word = two.refused("delete_backups", json!({"ids": [ids[1]], "confirmation": stranger}));
+    assert_eq!(word.text, "confirmation_old", "the word of one window is none of the other's");
+    // What one pins while the other writes a note is pinned and noted.
+    for number in 0..20 {
+        let pinned = number % 2 == 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| one.ask("pin_backup", json!({"id": ids[1], "pinned": pinned})));
+            two.ask("note_backup", json!({"id": ids[1], "note": format!("note {number}")}));
+        });
+        let backup = one.ask("show_backup", json!({"id": ids[1]}))["backup"].clone();
+        assert_eq!(
+            (&backup["pinned"], &backup["note"]),
+            (&json!(pinned), &json!(format!("note {number}")))
+        );
+    }
+    for (command, arguments) in [
+        ("list_backups", query(json!({}))),
+        ("list_sources", json!({})),
+        ("list_destinations", json!({})),
+        ("list_plans", json!({})),
+        ("running", json!({})),
+        ("attention", json!({})),
+        ("list_settings", json!({})),
+        ("list_journal", json!({"query": {"page": 1, "per_page": 500}})),
+    ] {
+        let (mut first, mut second) = (one.ask(command, arguments.clone()), two.ask(command, arguments));
+        for answer in [&mut first, &mut second] {
+            // When each of them last looked is its own affair.
+            for row in answer.as_array_mut().into_iter().flatten() {
+                for own in ["checked_at", "state", "space", "server_version"] {
+                    row.as_object_mut().unwrap().remove(own);
+                }
+            }
+        }
+        assert_eq!(first, second, "{command}");
+    }
+}
