@@ -443,6 +443,7 @@ impl Window {
     pub(super) fn default_destination(&self, _: Nothing) -> Result<Destination> {
         let made = self.coffre()?.default_destination()?;
         self.destinations_changed();
+        self.look_around();
         Ok(made)
     }
 

@@ -219,31 +219,26 @@ impl Window {
         Ok(())
     }
 
-    /// Asks those destinations again that did not answer: a network comes back without telling anybody.
+    /// Asks those destinations that were never asked (another process may have added them), and those again that did not answer: a
+    /// network comes back without telling anybody.
     pub(super) fn look_at_silent_destinations(&self, coffre: &Arc<Coffre>) {
-        let silent: BTreeSet<Id> = {
-            let looks = self.lock_looks();
-            let silent = looks.destinations.iter().filter(|(_, look)| look.found.is_err());
-            silent.map(|(id, _)| *id).collect()
+        let all = match coffre.destinations() {
+            Ok(all) => all,
+            // The list of destinations says the same where it is shown.
+            Err(error) => return tracing::warn!(%error, "look at destinations"),
         };
-        if silent.is_empty() {
+        let answer_of = |id: &Id| Look::answer(self.lock_looks().destinations.get(id));
+        let asked: Vec<(Id, Answer)> = all
+            .iter()
+            .map(|destination| (destination.id, answer_of(&destination.id)))
+            .filter(|(_, answer)| *answer != Answer::Answers)
+            .collect();
+        if asked.is_empty() {
             return;
         }
-        match coffre.destinations() {
-            Ok(all) => {
-                let asked = all.into_iter().filter(|destination| silent.contains(&destination.id));
-                self.look_at_all(asked.map(Subject::Destination).collect(), coffre);
-            }
-            // The list of destinations says the same where it is shown.
-            Err(error) => tracing::warn!(%error, "look at destinations"),
-        }
-        let answer = {
-            let looks = self.lock_looks();
-            silent
-                .iter()
-                .any(|id| Look::answer(looks.destinations.get(id)) == Answer::Answers)
-        };
-        if answer {
+        let subjects = all.into_iter().filter(|destination| asked.iter().any(|(id, _)| *id == destination.id));
+        self.look_at_all(subjects.map(Subject::Destination).collect(), coffre);
+        if asked.iter().any(|(id, before)| answer_of(id) != *before) {
             self.changed(tags(&[Noun::Destinations, Noun::Health, Noun::Overview, Noun::Sources]));
         }
     }

@@ -430,7 +430,14 @@ fn watch(window: &Weak<Inner>) {
                 .map(|now| opened.seen.swap(now, Ordering::SeqCst) != now),
         };
         match changed {
-            Ok(true) => window.changed(tags(&Noun::ALL)),
+            Ok(true) => {
+                window.changed(tags(&Noun::ALL));
+                // What another process added is looked at soon; what it changes all the time (a run) is not a reason to look each second.
+                if looked_around.elapsed() >= LOOK_FOR_CHANGES * 3 {
+                    looked_around = Instant::now();
+                    window.look_around();
+                }
+            }
             Ok(false) => {}
             // What is wrong with the catalogue is told by every command that needs it; here only the look fails.
             Err(error) => tracing::warn!(%error, "look for changes of other processes"),
