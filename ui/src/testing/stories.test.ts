@@ -83,6 +83,25 @@ describe('a restore', () => {
     expect(screen.getByRole('button', { name: 'Continue' })).toHaveProperty('disabled', true)
   })
 
+  it('goes on while its sheet is closed, and can be opened again', async () => {
+    const { memory, user, field } = await toConfirm()
+    await user.type(field, 'shop')
+    vi.useFakeTimers({ now: NOON })
+    fireEvent.click(screen.getByRole('button', { name: 'Start the restore' }))
+    await vi.advanceTimersByTimeAsync(10_500)
+    vi.useRealTimers()
+    await screen.findByText('The live data is untouched')
+    for (const button of screen.getAllByRole('button', { name: 'Close' }).slice(-1)) await user.click(button)
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+    memory.works.advance(20)
+    await waitFor(() => expect(document.querySelector('.pill')?.textContent).toContain('shop'))
+    await user.click(document.querySelector('.pill') as HTMLElement)
+    expect(await screen.findByRole('heading', { name: 'Restore shop' })).toBeTruthy()
+    memory.works.cancel(memory.works.list[0]?.running.id ?? '')
+    await user.click(await screen.findByRole('button', { name: 'Another place' }))
+    expect(await screen.findByText('Where should it go?')).toBeTruthy()
+  })
+
   it('cancelled in the middle says that everything is as before', async () => {
     const { memory, user, field } = await toConfirm()
     await user.type(field, 'shop')

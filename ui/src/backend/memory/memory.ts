@@ -70,6 +70,8 @@ const SETTINGS: [string, string, T.SettingKind][] = [
   ['tool_paths', '', { type: 'folders' }],
 ]
 
+const DAMAGE = { path: '/home/anna/.local/share/coffre/catalogue.db', cause: 'database disk image is malformed' }
+
 export class MemoryBackend {
   readonly data: Data
   readonly works: Works
@@ -436,7 +438,7 @@ export class MemoryBackend {
         this.options.language ??
         (typeof navigator !== 'undefined' && navigator.language.startsWith('fr') ? 'fr' : 'en'),
       first_start: this.data.sources.length === 0 && this.data.destinations.length === 0,
-      catalogue_error: this.damaged ? this.#error('catalogue_corrupt') : null,
+      catalogue_error: this.damaged ? this.#error('catalogue_corrupt', DAMAGE) : null,
     }),
     adapters: async () => ADAPTERS,
     attention: async () => {
@@ -1462,7 +1464,7 @@ export function memoryBackend(options: MemoryOptions = {}): { backend: Backend; 
         if (options.hang?.includes(name)) return new Promise(() => {})
         // As in the real one: without a catalogue there is nothing to answer from.
         if (memory.damaged && !['about', 'setCatalogueAside', 'openLogFolder', 'quit'].includes(name))
-          throw errorOf('catalogue_corrupt', {}, language)
+          throw errorOf('catalogue_corrupt', DAMAGE, language)
         const failing = options.fail?.[name]
         if (failing) throw errorOf(failing, { cause: 'test' }, language)
         // As over a wire: nobody holds on to what lies inside.
