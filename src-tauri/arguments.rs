@@ -1,6 +1,10 @@
 //! The command line: `coffre-desktop [--home FOLDER] [--hidden]`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that speaks to a terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the one place that speaks to a terminal"
+)]
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -54,7 +54,9 @@ impl Desktop {
         }
         app.manage(Arc::clone(self));
         let desktop = Arc::clone(self);
-        std::thread::Builder::new().name("open".into()).spawn(move || desktop.open())?;
+        std::thread::Builder::new()
+            .name("open".into())
+            .spawn(move || desktop.open())?;
         Ok(())
     }
 

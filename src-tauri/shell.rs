@@ -33,12 +33,17 @@ impl Shell {
 impl Dialogs for Shell {
     fn choose_file(&self, purpose: FilePurpose) -> Option<PathBuf> {
         let (title, filter) = match purpose {
-            FilePurpose::Database => ("desktop.choose_database", Some(("desktop.databases", &["db", "sqlite", "sqlite3", "db3"][..]))),
+            FilePurpose::Database => (
+                "desktop.choose_database",
+                Some(("desktop.databases", &["db", "sqlite", "sqlite3", "db3"][..])),
+            ),
             FilePurpose::Restore => (
                 "desktop.choose_restore",
                 Some((
                     "desktop.dumps",
-                    &["dump", "sql", "db", "sqlite", "sqlite3", "gz", "zst", "age", "backup", "pgdump"][..],
+                    &[
+                        "dump", "sql", "db", "sqlite", "sqlite3", "gz", "zst", "age", "backup", "pgdump",
+                    ][..],
                 )),
             ),
             FilePurpose::Identity => ("desktop.choose_identity", None),

@@ -236,7 +236,9 @@ impl Window {
         if asked.is_empty() {
             return;
         }
-        let subjects = all.into_iter().filter(|destination| asked.iter().any(|(id, _)| *id == destination.id));
+        let subjects = all
+            .into_iter()
+            .filter(|destination| asked.iter().any(|(id, _)| *id == destination.id));
         self.look_at_all(subjects.map(Subject::Destination).collect(), coffre);
         if asked.iter().any(|(id, before)| answer_of(id) != *before) {
             self.changed(tags(&[Noun::Destinations, Noun::Health, Noun::Overview, Noun::Sources]));
