@@ -1,18 +1,32 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import tailwindcss from '@tailwindcss/vite'
 import { svelteTesting } from '@testing-library/svelte/vite'
 import { defineConfig } from 'vitest/config'
 
-/** The catalogues of words also hold those of the terminal; the window carries only what it can show. */
+/**
+ * The catalogues of words also hold those of the terminal; the window carries only what it can show, in two parts: its own words, which
+ * the first picture needs, and the engine's (errors above all), which are fetched after it as `virtual:engine-words-<language>`.
+ */
+const ENGINE = 'virtual:engine-words-'
 const wordsOfTheWindow = {
   name: 'words-of-the-window',
   enforce: 'pre' as const,
+  resolveId(id: string) {
+    return id.startsWith(ENGINE) ? `\0${id}` : null
+  },
+  load(id: string) {
+    if (!id.startsWith(`\0${ENGINE}`)) return null
+    // The tests' backend in memory brings the words of its errors along, as any backend does for a window that lacks them.
+    if (process.env.VITEST) return 'export default {}'
+    const file = new URL(`./src/i18n/${id.slice(ENGINE.length + 1)}.json`, import.meta.url)
+    const { errors, fields, scope, journal } = JSON.parse(readFileSync(file, 'utf8'))
+    return `export default JSON.parse(${JSON.stringify(JSON.stringify({ errors, fields, scope, journal }))})`
+  },
   transform(code: string, id: string) {
     if (!/\/i18n\/(en|fr)\.json$/.test(id)) return null
-    const { ui, errors, fields, scope, journal } = JSON.parse(code)
-    // The tests' backend in memory brings the words of its errors along, as any backend does for a window that lacks them.
-    if (process.env.VITEST) return { code: JSON.stringify({ ui }), map: null }
-    return { code: JSON.stringify({ ui, errors, fields, scope, journal }), map: null }
+    return { code: JSON.stringify({ ui: JSON.parse(code).ui }), map: null }
   },
 }
 
@@ -32,9 +46,12 @@ export default defineConfig({
     setupFiles: ['./src/testing/setup.ts'],
     include: ['src/**/*.test.ts'],
     restoreMocks: true,
-    testTimeout: 60_000,
-    // One thread at a time: two cores are shared with Rust builds, and a process that starts late would count as a failure.
+    // Every wait is for a state of the page; these limits only end what hangs, however busy the machine is.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     pool: 'threads',
-    maxWorkers: 1,
+    maxWorkers: 2,
+    // Of its 226 components the window uses the dialog: nothing else is compiled for each run.
+    alias: { 'bits-ui': fileURLToPath(new URL('./node_modules/bits-ui/dist/bits/dialog/index.js', import.meta.url)) },
   },
 })

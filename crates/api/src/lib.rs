@@ -16,6 +16,7 @@ pub mod sample;
 pub mod settings;
 pub mod sheets;
 pub mod sources;
+pub mod start;
 pub mod vaults;
 pub mod window;
 pub mod wire;

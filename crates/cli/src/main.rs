@@ -13,15 +13,15 @@ use std::process::ExitCode;
 
 use coffre_api::catalogues::set_aside_if_damaged;
 use coffre_api::model::journal::Author;
-use coffre_api::model::{Cancel, Error, Result};
+use coffre_api::model::{Cancel, Result};
 use coffre_api::words::{Language, Words};
-use coffre_api::{Coffre, Opening};
+use coffre_api::{Coffre, Opening, start};
 
 use crate::args::{Cli, Command, Lang};
 use crate::output::Out;
 
 fn main() -> ExitCode {
-    signals::prepare();
+    start::prepare();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let words = Words::new(language(&arguments));
     let json = arguments.iter().skip(1).take_while(|a| *a != "--").any(|a| a == "--json");
@@ -33,9 +33,8 @@ fn main() -> ExitCode {
     if let Command::Completions(completions) = &cli.command {
         return out.end(commands::completions(&out, completions));
     }
-    // One TLS implementation for everything; it must be chosen before anything connects.
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        return out.end(Err(Error::internal("start", "TLS was set up twice")));
+    if let Err(error) = start::choose_tls() {
+        return out.end(Err(error));
     }
     let cancel = Cancel::new();
     if let Err(error) = signals::watch(&cancel) {
@@ -60,14 +59,10 @@ fn language(arguments: &[OsString]) -> Language {
             None => {}
         }
     }
-    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let locale = given
-        .or_else(|| set("COFFRE_LANGUAGE").filter(|v| v != "system"))
-        .or_else(|| set("LC_ALL"))
-        .or_else(|| set("LC_MESSAGES"))
-        .or_else(|| set("LANG"))
-        .unwrap_or_default();
-    Language::of_locale(&locale)
+    given
+        .map(|given| Language::of_locale(&given))
+        .or_else(start::language_of_environment)
+        .unwrap_or(Language::En)
 }
 
 /// Opens, sweeps, carries the command out. `out` speaks the language of the settings from the moment that they are known, also for what
@@ -77,7 +72,7 @@ fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
     let opening = || Opening {
         home: home.clone(),
         author: Author::Cli,
-        actor: actor(),
+        actor: start::actor(),
     };
     if let Command::Catalogue(_) = &cli.command
         && let Some(aside) = set_aside_if_damaged(&opening())?
@@ -85,7 +80,7 @@ fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
         out.say_aside("cli.set_aside", &[("path", aside.display().to_string().into())]);
     }
     let coffre = Coffre::open(opening())?;
-    let _log = output::log_to(&home)?;
+    let _log = start::log_to(&home)?;
     tracing::info!(arguments = ?cli.command.name(), "start");
     if cli.global.lang.is_none() && std::env::var_os("COFFRE_LANGUAGE").is_none() {
         match coffre.setting("language")?.value.as_str() {
@@ -108,13 +103,6 @@ fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
 
 fn home(cli: &Cli) -> Result<PathBuf> {
     coffre_api::open::home(cli.global.home.as_deref())
-}
-
-fn actor() -> Option<String> {
-    ["USER", "LOGNAME", "USERNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .filter(|n| !n.is_empty())
 }
 
 impl From<Lang> for Language {

@@ -1,7 +1,6 @@
 //! Printing: one JSON document, or text for a person. Standard output carries the answer, standard error everything else.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use coffre_api::model::backup::{BackupState, CopyState};
@@ -261,26 +260,4 @@ pub(crate) mod erased {
             wire::json(self, words)
         }
     }
-}
-
-/// Logs go to `<home>/logs/`, one file a day, fourteen of them. The answer keeps the writer alive: drop it last.
-pub(crate) fn log_to(home: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard> {
-    let file = tracing_appender::rolling::Builder::new()
-        .rotation(tracing_appender::rolling::Rotation::DAILY)
-        .filename_prefix("coffre")
-        .filename_suffix("log")
-        .max_log_files(14)
-        .build(home.join("logs"))
-        .map_err(|e| Error::internal("open the log", e))?;
-    let (writer, guard) = tracing_appender::non_blocking(file);
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("COFFRE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let set = tracing_subscriber::fmt()
-        .with_writer(writer)
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .json()
-        .try_init();
-    set.map_err(|e| Error::internal("open the log", e))?;
-    Ok(guard)
 }

@@ -5,18 +5,6 @@ use coffre_api::model::{Cancel, Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Set before anything else: private files whatever the umask, and "file too large" as an error instead of a killed process.
-pub(crate) fn prepare() {
-    #[cfg(unix)]
-    {
-        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-        // SAFETY: SIG_IGN runs no code of ours; writes beyond `ulimit -f` answer EFBIG from now on.
-        unsafe {
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-        }
-    }
-}
-
 /// Starts to watch for SIGINT, SIGTERM and SIGHUP.
 pub(crate) fn watch(cancel: &Cancel) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Error::internal("watch signals", e))?;

@@ -66,11 +66,7 @@ pub fn read_and_check(
     if let Some(bytes) = expected.stored_bytes
         && bytes != about.bytes
     {
-        return Err(Error::new(Code::VerifyMismatch, "size_differs")
-            .with("key", key)
-            .with("place", storage.place())
-            .with("expected_bytes", bytes)
-            .with("found_bytes", about.bytes));
+        return Err(size_differs(storage, key, bytes, about.bytes));
     }
     let mut checker = expected.kind.checker(expected.format);
     let checked = read_back(
@@ -111,6 +107,15 @@ pub fn not_found(storage: &dyn Storage, key: &str) -> Error {
     Error::new(Code::NotFound, "copy_missing")
         .with("key", key)
         .with("place", storage.place())
+}
+
+/// An object that has another size than was written.
+pub fn size_differs(storage: &dyn Storage, key: &str, expected: u64, found: u64) -> Error {
+    Error::new(Code::VerifyMismatch, "size_differs")
+        .with("key", key)
+        .with("place", storage.place())
+        .with("expected_bytes", expected)
+        .with("found_bytes", found)
 }
 
 /// Every table whose rows the format lets a reader count has the rows that were counted in the source.

@@ -1,11 +1,17 @@
 //! Destinations in use: opened, and proved to be the very place that they were (an unmounted disk leaves an empty folder behind).
 
+use std::time::Duration;
+
 use coffre_model::destination::{Destination, IDENTITY_FILE, Identity};
 use coffre_model::storage::Storage;
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
 use crate::context::Engine;
 use crate::stream::{put_small, read_small};
+
+/// How often writing an identity begins again when somebody took it away in the middle, and after what pause.
+const IDENTITY_TRIES: u32 = 10;
+const IDENTITY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A destination, opened.
 pub struct Place {
@@ -50,15 +56,7 @@ pub fn open_to_write(engine: &Engine, destination: &Destination, cancel: &Cancel
                     created_at: (engine.now)(),
                 };
                 let text = serde_json::to_vec_pretty(&identity).map_err(|e| Error::internal("write an identity", e))?;
-                // A dead process may have left an unfinished one. Two living ones may write at once: an object is never overwritten,
-                // so one of them is refused, and what lies there is the truth for both.
-                place.storage.remove_partial(IDENTITY_FILE)?;
-                let written = put_small(place.storage.as_ref(), IDENTITY_FILE, &text);
-                match (place.identity()?, written) {
-                    (Some(found), _) => found.id,
-                    (None, Err(error)) => return Err(error),
-                    (None, Ok(())) => return Err(place.wrong("destination_identity_missing")),
-                }
+                place.write_identity(&text, cancel)?
             }
         };
         place.destination.identity = Some(identity);
@@ -78,6 +76,30 @@ impl Place {
             engine.catalogue.set_identity(&self.destination.id, &found.id)?;
         }
         Ok(())
+    }
+
+    /// Writes the identity, unless another one was faster. Answers the one that lies there then.
+    ///
+    /// A dead process may have left an unfinished one, which is removed. Two living ones may write at once: an object is never
+    /// overwritten, so one of them is refused, and what lies there is the truth for both. Or one takes the other's unfinished file for
+    /// that of a dead one: then whoever lost its file waits a little for the other's, and else begins again.
+    fn write_identity(&self, text: &[u8], cancel: &Cancel) -> Result<Id> {
+        let mut again = IDENTITY_TRIES;
+        loop {
+            self.storage.remove_partial(IDENTITY_FILE)?;
+            let written = put_small(self.storage.as_ref(), IDENTITY_FILE, text);
+            match (self.identity()?, written) {
+                (Some(found), _) => return Ok(found.id),
+                (None, Err(error)) if matches!(error.code(), Code::UploadIncomplete | Code::Refused) && again > 0 => again -= 1,
+                (None, Err(error)) => return Err(error),
+                (None, Ok(())) => return Err(self.wrong("destination_identity_missing")),
+            }
+            cancel.check()?;
+            std::thread::sleep(IDENTITY_PAUSE);
+            if let Some(found) = self.identity()? {
+                return Ok(found.id);
+            }
+        }
     }
 
     fn identity(&self) -> Result<Option<Identity>> {

@@ -1,6 +1,7 @@
 //! Verifying copies again: what was green must stay true.
 
-use coffre_model::backup::{Backup, Copy, CopyState};
+use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
+use coffre_model::destination::Destination;
 use coffre_model::manifest::Manifest;
 use coffre_model::naming::manifest_key;
 use coffre_model::progress::{Observer, Step};
@@ -8,7 +9,7 @@ use coffre_model::{Cancel, Code, Error, Id, Result};
 use serde::Serialize;
 
 use crate::catalogue::CopyResult;
-use crate::check::{Expected, not_found, read_and_check};
+use crate::check::{Expected, not_found, read_and_check, size_differs};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::lease::{Lease, Resource};
@@ -132,6 +133,73 @@ pub fn judge(error: &Error) -> Option<CopyState> {
         // The hash of the stored bytes is looked at first: where it is right, only the key can be wrong.
         _ => None,
     }
+}
+
+/// Asks a destination whether the copies that protection rests on are still there: the newest verified backup of each source, and where
+/// that one is gone, the next. Reads no copy, so nothing becomes green by it; what is gone or has another size is recorded, and answered.
+///
+/// # Errors
+/// Why the destination cannot be asked: then nothing is known, and nothing recorded.
+pub fn look_for_lost(engine: &Engine, destination: &Destination, cancel: &Cancel) -> Result<Vec<(Backup, Error)>> {
+    let place = place::open(engine, destination, cancel)?;
+    let mut lost = Vec::new();
+    for source in engine.catalogue.sources()? {
+        while let Some(newest) = engine.catalogue.latest(&source.id, true)? {
+            cancel.check()?;
+            let Some((backup, error)) = lost_copy(engine, &newest, &place, cancel)? else {
+                break;
+            };
+            let judged = backup.state;
+            lost.push((backup, error));
+            // Another copy of it is good: it is still the newest.
+            if judged == BackupState::Verified {
+                break;
+            }
+        }
+    }
+    Ok(lost)
+}
+
+/// Looks at one backup's copy at one place; answers the backup as it is afterwards where that copy was lost.
+fn lost_copy(engine: &Engine, backup: &Backup, place: &place::Place, cancel: &Cancel) -> Result<Option<(Backup, Error)>> {
+    let of_place = |backup: &Backup| {
+        let verified = |c: &&Copy| c.destination_id == place.destination.id && c.state == CopyState::Verified;
+        backup.copies.iter().find(verified).cloned()
+    };
+    let look = |copy: &Copy| match place.storage.stat(&copy.key)? {
+        None => Ok(Some(not_found(place.storage.as_ref(), &copy.key))),
+        Some(about) if about.bytes != copy.stored_bytes => Ok(Some(size_differs(
+            place.storage.as_ref(),
+            &copy.key,
+            copy.stored_bytes,
+            about.bytes,
+        ))),
+        Some(_) => Ok::<_, Error>(None),
+    };
+    let Some(copy) = of_place(backup) else { return Ok(None) };
+    if look(&copy)?.is_none() {
+        return Ok(None);
+    }
+    // Asked again under its lease: whoever is deleting it makes it vanish rightly.
+    let lease = match lock(engine, backup, cancel) {
+        Ok(lease) => lease,
+        Err(error) if error.code() == Code::Busy => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let backup = engine.catalogue.backup(&backup.id.to_string())?;
+    let Some(copy) = of_place(&backup) else { return Ok(None) };
+    let (Some(error), BackupState::Verified) = (look(&copy)?, backup.state) else {
+        return Ok(None);
+    };
+    let state = judge(&error).unwrap_or(CopyState::Missing);
+    record(engine, &backup, &copy, state, Some(error.clone()), &lease)?;
+    let subject = Subject {
+        kind: "backup",
+        id: Some(&backup.id),
+        name: backup.code.as_str(),
+    };
+    engine.record("backup.verify", subject, Some(&error))?;
+    Ok(Some((engine.catalogue.backup(&backup.id.to_string())?, error)))
 }
 
 /// Reads one copy and its manifest to the end.

@@ -48,8 +48,11 @@ const CLOCKS_DIFFER: TimeDelta = TimeDelta::hours(24);
 pub struct Proved {
     /// The moment that its data is from: when the run began.
     pub at: DateTime<Utc>,
-    /// How many of its copies are verified.
+    /// How many of its copies are verified and, as far as is known, within reach.
     pub copies: usize,
+    /// Further verified copies, at destinations that did not answer when they were last asked. They may be as good as ever, and nobody
+    /// knows: they keep the source from being unprotected, and never make it protected.
+    pub silent: usize,
     /// How many there should be: the destinations of its plan.
     pub wanted: usize,
 }
@@ -116,7 +119,7 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
         cause: Some(cause),
     };
     let has_plan = !evidence.plans.is_empty() || evidence.paused > 0;
-    let Some(proved) = evidence.proved.filter(|p| p.copies > 0) else {
+    let Some(proved) = evidence.proved.filter(|p| p.copies + p.silent > 0) else {
         return because(Unprotected, if has_plan { Never } else { NoPlan });
     };
     let (fresh, too_old) = ages(&evidence.plans);
@@ -138,7 +141,7 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
     if age > fresh || age < -CLOCKS_DIFFER {
         return because(AtRisk, Stale);
     }
-    if proved.copies < proved.wanted {
+    if proved.copies < proved.wanted.max(1) {
         return because(AtRisk, FewCopies);
     }
     if evidence.plans.is_empty() {
@@ -163,6 +166,7 @@ mod tests {
         Some(Proved {
             at: now() - TimeDelta::hours(hours),
             copies: 1,
+            silent: 0,
             wanted: 1,
         })
     }
@@ -226,9 +230,21 @@ mod tests {
         assert_eq!(state(&paused), (AtRisk, Some(Paused)));
         let lost = Evidence {
             proved: proved(1).map(|p| Proved { copies: 0, ..p }),
-            ..daily
+            ..daily.clone()
         };
         assert_eq!(state(&lost), (Unprotected, Some(Never)));
+        for (copies, silent, wanted) in [(0, 1, 1), (0, 1, 0), (1, 1, 2)] {
+            let silent = Evidence {
+                proved: proved(1).map(|p| Proved {
+                    copies,
+                    silent,
+                    wanted,
+                    ..p
+                }),
+                ..daily.clone()
+            };
+            assert_eq!(state(&silent), (AtRisk, Some(FewCopies)));
+        }
     }
 
     #[test]
@@ -246,14 +262,15 @@ mod tests {
 
     fn any_evidence() -> impl Strategy<Value = Evidence> {
         let every = prop::option::of(prop::sample::select(BackupType::ALL));
-        let proved = prop::option::of((-100_000_i64..100_000, 0_usize..4, 0_usize..4));
+        let proved = prop::option::of((-100_000_i64..100_000, 0_usize..4, 0_usize..3, 0_usize..4));
         let last = prop::option::of((-100_000_i64..100_000, any_state()));
         (prop::collection::vec(every, 0..4), 0_usize..3, proved, last).prop_map(|(plans, paused, proved, last)| Evidence {
             plans,
             paused,
-            proved: proved.map(|(minutes, copies, wanted)| Proved {
+            proved: proved.map(|(minutes, copies, silent, wanted)| Proved {
                 at: now() - TimeDelta::minutes(minutes),
                 copies,
+                silent,
                 wanted,
             }),
             last: last.map(|(minutes, state)| LastRun {

@@ -1,4 +1,4 @@
-import type { CoffreError } from './types'
+import type { CoffreError } from './generated'
 
 /** Whether something thrown is one of ours. */
 export function isCoffreError(thrown: unknown): thrown is CoffreError {

@@ -1,6 +1,6 @@
 /** Pushed events, handed on to reads and to whoever listens. */
 import type { Backend } from './backend'
-import type { BackendEvent, Tag } from './types'
+import type { BackendEvent, Tag } from './generated'
 
 type Hearer = (event: BackendEvent) => void
 

@@ -1048,7 +1048,7 @@ export type Protection = {
   cause: ProtectionCause | null,
   /** When the newest verified backup was read to its end. */
   last_verified_at: string | null,
-  /** Verified copies of that backup. */
+  /** Verified copies of that backup, without those at destinations that did not answer when they were last asked. */
   copies: number,
   /** In how many places they are. */
   places: number,
@@ -1288,9 +1288,10 @@ export type Scope = {
 }
 
 /** What happens to the secret kept for a source or destination. The value goes one way: to the store, never back. */
-export type SecretChange = { "change": "keep" } | { "change": "set",
+export type SecretChange = { "change": "keep", } | { "change": "set",
   /** By this. */
-  value: string, } | { "change": "forget" };
+  value: string, } | { "change": "forget",
+}
 
 /** How the secret store stands. */
 export type SecretState = "ready" | "locked" | "absent" | "refused" | "unknown";
@@ -1610,6 +1611,7 @@ export interface Commands {
   add_destination: { args: AddDraft; answer: Destination }
   edit_destination: { args: EditDraft; answer: Destination }
   remove_destination: { args: ById; answer: null }
+  default_destination: { args: Nothing; answer: Destination }
   rebuild_from_destination: { args: ById; answer: RebuiltFrom }
   list_plans: { args: Nothing; answer: Array<PlanRow> }
   preview_plan: { args: PreviewPlan; answer: PlanPreview }

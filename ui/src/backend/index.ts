@@ -4,9 +4,9 @@ import type { Backend } from './backend'
 export type { Backend } from './backend'
 export { asCoffreError, isCoffreError } from './error'
 export { connect, hear } from './events.svelte'
+export type * from './generated'
 export { Change, change, Read, read } from './read.svelte'
 export { runningWork, type Work } from './running.svelte'
-export type * from './types'
 
 let current: Backend | undefined
 

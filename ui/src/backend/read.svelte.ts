@@ -5,7 +5,7 @@
 import { untrack } from 'svelte'
 import { asCoffreError } from './error'
 import { hear, touches } from './events.svelte'
-import type { CoffreError, Tag } from './types'
+import type { CoffreError, Tag } from './generated'
 
 /** After so long without an answer a skeleton is shown; sooner it would only flicker. */
 export const SKELETON_AFTER_MS = 150

@@ -1,7 +1,7 @@
 /** Running work, with the rate and the time left worked out from the progress that is pushed. */
 import type { Backend } from './backend'
 import { hear, touches } from './events.svelte'
-import type { Id, Progress, Running, Step } from './types'
+import type { Id, Progress, Running, Step } from './generated'
 
 /** How much the newest measurement counts; the rest is the past, so that the estimate does not jump. */
 const WEIGHT = 0.25

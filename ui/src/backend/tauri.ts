@@ -3,7 +3,7 @@ import { invoke } from '@tauri-apps/api/core'
 import { listen } from '@tauri-apps/api/event'
 import { type Backend, commandName } from './backend'
 import { asCoffreError } from './error'
-import type { BackendEvent } from './types'
+import type { BackendEvent } from './generated'
 
 /** The one channel of pushed events. */
 const EVENT = 'coffre'

@@ -16,6 +16,8 @@ export type Key = Leaves<(typeof en)['ui']>
 export type Facts = Record<string, string | number>
 
 const catalogues: Partial<Record<Language, Words>> = {}
+/** The engine's words: errors, fields, scope, journal. Not needed for the first picture, so that they come after it. */
+const engines: Partial<Record<Language, Words>> = {}
 const plurals: Record<Language, Intl.PluralRules> = { en: new Intl.PluralRules('en'), fr: new Intl.PluralRules('fr') }
 
 class Speech {
@@ -23,6 +25,8 @@ class Speech {
   language: Language = $state('en')
   /** Whether there are words at all. */
   ready = $state(false)
+  /** How often words of the engine have come: whoever looked for one looks again. */
+  engine = $state(0)
 }
 export const speech = new Speech()
 
@@ -35,10 +39,25 @@ export async function setLanguage(language: Language): Promise<void> {
   speech.language = language
   speech.ready = true
   if (typeof document !== 'undefined') document.documentElement.lang = language
+  void engineWords(language)
+}
+
+/** Fetches the engine's words once the first picture stands. Until then the backend's own words are shown, in the same language. */
+async function engineWords(language: Language): Promise<void> {
+  if (engines[language]) return
+  await new Promise((done) => setTimeout(done, 0))
+  try {
+    const words = language === 'fr' ? await import('virtual:engine-words-fr') : await import('virtual:engine-words-en')
+    engines[language] = words.default
+    speech.engine++
+  } catch {
+    // The backend says its errors in full; without these words they are shown as it said them.
+  }
 }
 
 function find(path: string): string | { [form: string]: string } | undefined {
-  let at: Words | string | undefined = speech.ready ? catalogues[speech.language] : undefined
+  const engine = !path.startsWith('ui.') && speech.engine >= 0
+  let at: Words | string | undefined = speech.ready ? (engine ? engines : catalogues)[speech.language] : undefined
   for (const part of path.split('.')) {
     if (typeof at !== 'object') return undefined
     at = at[part]

@@ -7,6 +7,11 @@ class Ask {
   backup = $state(false)
   /** What the restore sheet is about. */
   restore: { backup_id: string | null; file: string | null; restore_id?: string | null } | null = $state.raw(null)
+
+  /** Opens the sheet of a restore that goes on, or has ended. */
+  watch(restore_id: string): void {
+    this.restore = { backup_id: null, file: null, restore_id }
+  }
 }
 
 export const ask = new Ask()

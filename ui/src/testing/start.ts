@@ -35,14 +35,17 @@ export async function start(
   return { memory, user: userEvent.setup() }
 }
 
-/** What axe finds; nothing, if all is well. Colours are checked in a real browser, where there are some. */
-export async function findings(): Promise<string[]> {
+/** What axe finds; nothing, if all is well. Colours and sizes are looked at in a real browser, where there are some. */
+export async function findings(inside: Element = document.documentElement): Promise<string[]> {
   // The cells of charts are many and say nothing; their frame has the name.
   const result = await axe.run(
-    { include: [document.documentElement], exclude: ['svg'] },
+    { include: [inside], exclude: ['svg'] },
     {
-      rules: { 'color-contrast': { enabled: false } },
+      rules: { 'color-contrast': { enabled: false }, 'target-size': { enabled: false } },
       runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+      // A selector for every element that passed takes longer than all the rules.
+      resultTypes: ['violations'],
+      selectors: false,
     },
   )
   return result.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`)
@@ -50,6 +53,13 @@ export async function findings(): Promise<string[]> {
 
 export async function accessible(): Promise<void> {
   expect(await findings()).toEqual([])
+}
+
+/** The same of what lies open above the view alone: the views themselves are looked at in tests of their own. */
+export async function accessibleAbove(): Promise<void> {
+  const above = document.querySelector('[role="dialog"], [role="alertdialog"]')
+  expect(above).not.toBeNull()
+  if (above) expect(await findings(above)).toEqual([])
 }
 
 export { screen, waitFor }

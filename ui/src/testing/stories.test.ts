@@ -1,6 +1,6 @@
 import { fireEvent } from '@testing-library/svelte'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { accessible, NOON, screen, start, waitFor } from './start'
+import { accessible, accessibleAbove, NOON, screen, start, waitFor } from './start'
 
 afterEach(() => vi.useRealTimers())
 
@@ -12,10 +12,10 @@ describe('a restore', () => {
     window.location.hash = `/backups/${backup?.id}`
     await user.click(await screen.findByRole('button', { name: 'Restore…' }))
     await screen.findByText('Where should it go?')
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Preview' }))
     await screen.findByText('Checked just now')
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Continue' }))
     return { ...opened, field: await screen.findByLabelText(/Type the name to confirm/) }
   }
@@ -43,11 +43,13 @@ describe('a restore', () => {
     vi.useRealTimers()
     expect(memory.works.list).toHaveLength(1)
     await screen.findByText('The live data is untouched')
-    await accessible()
+    await accessibleAbove()
     memory.works.advance(80)
     expect(await screen.findByText(/is exactly the backup/)).toBeTruthy()
     expect(screen.getByText('13 tables and 1,142,402 rows, each count equal to the manifest.')).toBeTruthy()
-    await accessible()
+    // What the tool had to leave out is told beside the result.
+    expect(screen.getByText(/Owners and privileges were left out/)).toBeTruthy()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Done' }))
     await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
   })
@@ -79,6 +81,25 @@ describe('a restore', () => {
     await user.click(screen.getByRole('button', { name: 'Preview' }))
     expect(await screen.findByText('This cannot be done')).toBeTruthy()
     expect(screen.getByRole('button', { name: 'Continue' })).toHaveProperty('disabled', true)
+  })
+
+  it('goes on while its sheet is closed, and can be opened again', async () => {
+    const { memory, user, field } = await toConfirm()
+    await user.type(field, 'shop')
+    vi.useFakeTimers({ now: NOON })
+    fireEvent.click(screen.getByRole('button', { name: 'Start the restore' }))
+    await vi.advanceTimersByTimeAsync(10_500)
+    vi.useRealTimers()
+    await screen.findByText('The live data is untouched')
+    for (const button of screen.getAllByRole('button', { name: 'Close' }).slice(-1)) await user.click(button)
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+    memory.works.advance(20)
+    await waitFor(() => expect(document.querySelector('.pill')?.textContent).toContain('shop'))
+    await user.click(document.querySelector('.pill') as HTMLElement)
+    expect(await screen.findByRole('heading', { name: 'Restore shop' })).toBeTruthy()
+    memory.works.cancel(memory.works.list[0]?.running.id ?? '')
+    await user.click(await screen.findByRole('button', { name: 'Another place' }))
+    expect(await screen.findByText('Where should it go?')).toBeTruthy()
   })
 
   it('cancelled in the middle says that everything is as before', async () => {
@@ -140,7 +161,7 @@ describe('forms', () => {
     await user.click(screen.getByRole('link', { name: /^Journal/ }))
     expect(await screen.findByText('Leave without saving?')).toBeTruthy()
     expect(document.activeElement?.textContent).toBe('Stay')
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Stay' }))
     expect(screen.getByDisplayValue('nightly x')).toBeTruthy()
     await user.click(screen.getByRole('link', { name: /^Journal/ }))
@@ -178,7 +199,7 @@ describe('backups', () => {
     await user.click(await screen.findByRole('menuitem', { name: 'Delete…' }))
     expect(await screen.findByText(/verified backups of shop stay/)).toBeTruthy()
     await waitFor(() => expect(document.activeElement?.textContent).toBe('Keep'))
-    await accessible()
+    await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Delete' }))
     await waitFor(() => expect(memory.data.backups.some((b) => b.id === id)).toBe(false))
   })
@@ -203,6 +224,25 @@ describe('backups', () => {
     expect(memory.data.backups[0]?.state).toBe('cancelled')
   })
 
+  it('what another Coffre does is shown, and not offered to be ended', async () => {
+    const { memory } = await start('/overview', { now: NOON })
+    await memory.commands.runBackup({ plan_id: '0199f000-0003-7000-8000-000000000003', source_id: null })
+    for (const work of memory.works.list) work.running = { ...work.running, elsewhere: true }
+    memory.invalidate('running')
+    expect(await screen.findByText('By another Coffre on this computer')).toBeTruthy()
+    expect(screen.queryByRole('button', { name: 'Cancel chrono' })).toBeNull()
+  })
+
+  it('remarks of the tool and of the retention are beside the backup', async () => {
+    const { memory } = await start('/overview', { now: NOON })
+    const i = memory.data.backups.findIndex((b) => b.source === 'shop' && b.pinned)
+    const pinned = memory.data.backups[i]
+    if (pinned) memory.data.backups[i] = { ...pinned, flags: ['shrunk'] }
+    window.location.hash = `/backups/${pinned?.id}`
+    expect(await screen.findByText(/circular foreign keys/)).toBeTruthy()
+    expect(screen.getByText('Much smaller than before')).toBeTruthy()
+  })
+
   it('arrows move through the rows, Enter opens, Escape closes', async () => {
     const { user } = await start('/backups', { now: NOON })
     await waitFor(() => expect(document.querySelectorAll('[data-index]').length).toBeGreaterThan(5))
@@ -224,11 +264,11 @@ describe('keyboard', () => {
     await waitFor(() => expect(window.location.hash).toBe('#/journal'))
     await user.keyboard('?')
     expect(await screen.findByText('Keyboard shortcuts')).toBeTruthy()
-    await accessible()
+    await accessibleAbove()
     await user.keyboard('{Escape}')
     await user.keyboard('{Control>}k{/Control}')
     const field = await screen.findByRole('combobox', { name: 'Search or run a command' })
-    await accessible()
+    await accessibleAbove()
     await user.type(field, 'settings')
     await user.keyboard('{Enter}')
     await waitFor(() => expect(window.location.hash).toBe('#/settings'))
@@ -260,7 +300,7 @@ describe('pushed events', () => {
     memory.push({ type: 'quit_requested', running: memory.works.list.map((w) => w.running) })
     expect(await screen.findByText('A backup is running. Quit anyway?')).toBeTruthy()
     await waitFor(() => expect(document.activeElement?.textContent).toBe('Stay'))
-    await accessible()
+    await accessibleAbove()
   })
   it('a notification leads to its view', async () => {
     const { memory } = await start('/overview', { now: NOON })

@@ -29,9 +29,8 @@ describe.each(VIEWS)('%s', (path, reads, heading, empty) => {
     })
   }
 
-  it('shows a skeleton when it takes long, and no sooner', async () => {
+  it('shows a skeleton when it takes long', async () => {
     await start(path, { now: NOON, hang: [reads] })
-    expect(document.querySelector('.main .sk')).toBeNull()
     await waitFor(() => expect(document.querySelector('.main .sk')).not.toBeNull())
   })
 
@@ -111,6 +110,17 @@ describe('first start', () => {
     expect(await screen.findByText('Protéger une base')).toBeTruthy()
     expect(document.documentElement.lang).toBe('fr')
     await accessible()
+  })
+})
+
+describe('a damaged catalogue', () => {
+  it('is the one thing shown; set aside, the way leads to a destination', async () => {
+    const { user, memory } = await start('/health', { now: NOON, damaged: true })
+    expect(await screen.findByText('Coffre’s own catalogue is damaged.')).toBeTruthy()
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Set it aside and begin anew' }))
+    expect(await screen.findByText('Where are the backups?')).toBeTruthy()
+    expect(memory.damaged).toBe(false)
   })
 })
 

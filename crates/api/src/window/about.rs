@@ -5,13 +5,13 @@ use coffre_engine::secrets::Status;
 use coffre_model::database::Capability;
 use coffre_model::field::Field;
 use coffre_model::protection::ProtectionState;
-use coffre_model::{Error, Result};
+use coffre_model::{Code, Error, Result};
 use serde::Serialize;
 use ts_rs::TS;
 
 use super::commands::Nothing;
 use super::events::Noun;
-use super::protection::{Around, protection};
+use super::protection::protection;
 use super::{Window, tags};
 
 /// What this build can do beyond the ground; the window hides what is absent rather than offering what will be refused.
@@ -228,7 +228,7 @@ impl Window {
 
     pub(super) fn attention(&self, _: Nothing) -> Result<Attention> {
         let coffre = self.coffre()?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         let mut attention = Attention::default();
         for source in coffre.sources()? {
             let protection = protection(&coffre, &source.id, &around)?;
@@ -245,9 +245,21 @@ impl Window {
 
     /// Moves a damaged catalogue out of the way, so that a new one can be filled from destinations. Does nothing to a sound one.
     pub(super) fn set_catalogue_aside(&self, _: Nothing) -> Result<SetAside> {
-        let path = match self.coffre() {
-            Ok(_) => None,
-            Err(_) => crate::catalogues::set_aside_if_damaged(&self.0.opening)?,
+        let damaged = match self.coffre() {
+            Ok(coffre) => match coffre.engine.catalogue.check() {
+                Ok(()) => None,
+                Err(error) if error.code() == Code::CatalogueCorrupt => Some(error),
+                Err(error) => return Err(error),
+            },
+            Err(error) => Some(error),
+        };
+        let path = match damaged {
+            None => None,
+            Some(_) if !self.works().is_empty() => return Err(Error::new(Code::Busy, "catalogue_in_use_here")),
+            Some(error) => {
+                self.shut(error);
+                crate::catalogues::set_aside_if_damaged(&self.0.opening)?
+            }
         };
         self.changed(tags(&Noun::ALL));
         Ok(SetAside {

@@ -13,7 +13,7 @@ use ts_rs::TS;
 use super::Window;
 use super::backups::backup_by_id;
 use super::commands::ById;
-use super::protection::{Around, Protection, places_of, protection};
+use super::protection::{Protection, places_of, protection};
 use super::sources::adapter_of;
 
 /// What is proven of a backup. `false` means "not proven", never "disproven".
@@ -301,7 +301,7 @@ impl Window {
                 adapter_of(&coffre, &source)
             }
         };
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         Ok(BackupDetail {
             adapter,
             places: places_of(&backup, &around),

@@ -293,6 +293,9 @@ impl Window {
         self.start(about, move |coffre, observer, cancel| {
             let before = coffre.engine.catalogue.last_run(&source.id)?;
             let outcome = coffre.back_up(by, Trigger::Manual, "", false, observer, cancel);
+            if let Ok(backup) = &outcome {
+                window.keep_answers_of(backup);
+            }
             window.tell_end(RunEnd {
                 source: &source,
                 before: before.as_ref(),
@@ -318,6 +321,9 @@ impl Window {
         let window = self.clone();
         self.start(about, move |coffre, observer, cancel| {
             let outcome = coffre.verify(&backup, None, observer, cancel);
+            if let Ok((backup, _)) = &outcome {
+                window.keep_answers_of(backup);
+            }
             window.tell_verified(&backup, &outcome);
             outcome.map(drop)
         })

@@ -78,6 +78,7 @@ commands! {
     add_destination: super::drafts::AddDraft => coffre_model::destination::Destination;
     edit_destination: super::drafts::EditDraft => coffre_model::destination::Destination;
     remove_destination: ById => ();
+    default_destination: Nothing => coffre_model::destination::Destination;
     rebuild_from_destination: ById => super::destinations::RebuiltFrom;
 
     list_plans: Nothing => Vec<super::plans::PlanRow>;

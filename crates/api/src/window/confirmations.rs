@@ -1,6 +1,7 @@
 //! Previews that a person has seen, and may now have carried out: each once, for a quarter of an hour, and exactly as it was shown.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use coffre_model::source::Source;
@@ -29,6 +30,8 @@ pub(super) struct PlannedRestore {
     /// What must be typed.
     pub(super) name: String,
     pub(super) from: From,
+    /// Size and time of the file that was shown, where it is one.
+    pub(super) file: Option<(u64, Option<SystemTime>)>,
     pub(super) target: Source,
     pub(super) secret: Option<Secret>,
 }

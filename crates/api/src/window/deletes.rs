@@ -83,40 +83,46 @@ fn verified_of(coffre: &Coffre, source: &Id) -> Result<u64> {
     Ok(coffre.engine.catalogue.list(&filter, 1, 1)?.total)
 }
 
+/// What would vanish, as things stand now; without a word to confirm it.
+fn look(coffre: &Coffre, ids: &[Id]) -> Result<DeletePreview> {
+    let chosen = ids.iter().map(|id| backup_by_id(coffre, id)).collect::<Result<Vec<_>>>()?;
+    let mut verified: BTreeMap<Id, (u64, &Backup)> = BTreeMap::new();
+    for backup in &chosen {
+        let entry = verified.entry(backup.source_id).or_insert((0, backup));
+        entry.0 += u64::from(backup.state == BackupState::Verified);
+    }
+    let mut refused = chosen.iter().find_map(refusal);
+    let mut left = 0;
+    for (source, (going, backup)) in &verified {
+        let staying = verified_of(coffre, source)?.saturating_sub(*going);
+        left += staying;
+        if *going > 0 && staying == 0 {
+            refused.get_or_insert_with(|| {
+                Error::new(Code::Refused, "delete_last_verified")
+                    .with("backup", backup.code.as_str())
+                    .with("source", backup.source.as_str())
+            });
+        }
+    }
+    let lying = |state: CopyState| !matches!(state, CopyState::Missing | CopyState::Deleted);
+    let copies = chosen.iter().flat_map(|backup| &backup.copies);
+    let bytes = copies.filter(|copy| lying(copy.state)).map(|copy| copy.stored_bytes).sum();
+    Ok(DeletePreview {
+        backups: chosen.len(),
+        stored_bytes: bytes,
+        verified_left: left,
+        refusal: refused,
+        confirmation: String::new(),
+    })
+}
+
 impl Window {
     pub(super) fn preview_delete(&self, PreviewDelete { ids }: PreviewDelete) -> Result<DeletePreview> {
         let coffre = self.coffre()?;
         let ids = sorted(ids)?;
-        let chosen = ids.iter().map(|id| backup_by_id(&coffre, id)).collect::<Result<Vec<_>>>()?;
-        let mut verified: BTreeMap<Id, (u64, &Backup)> = BTreeMap::new();
-        for backup in &chosen {
-            let entry = verified.entry(backup.source_id).or_insert((0, backup));
-            entry.0 += u64::from(backup.state == BackupState::Verified);
-        }
-        let mut refused = chosen.iter().find_map(refusal);
-        let mut left = 0;
-        for (source, (going, backup)) in &verified {
-            let staying = verified_of(&coffre, source)?.saturating_sub(*going);
-            left += staying;
-            if *going > 0 && staying == 0 {
-                refused.get_or_insert_with(|| {
-                    Error::new(Code::Refused, "delete_last_verified")
-                        .with("backup", backup.code.as_str())
-                        .with("source", backup.source.as_str())
-                });
-            }
-        }
-        let lying = |state: CopyState| !matches!(state, CopyState::Missing | CopyState::Deleted);
-        let copies = chosen.iter().flat_map(|backup| &backup.copies);
-        let bytes = copies.filter(|copy| lying(copy.state)).map(|copy| copy.stored_bytes).sum();
+        let shown = look(&coffre, &ids)?;
         let (confirmation, _) = self.lock_confirmations().remember(Shown::Delete { ids }, super::now());
-        Ok(DeletePreview {
-            backups: chosen.len(),
-            stored_bytes: bytes,
-            verified_left: left,
-            refusal: refused,
-            confirmation,
-        })
+        Ok(DeletePreview { confirmation, ..shown })
     }
 
     /// Deletes exactly what was shown. Each backup is asked once more whether it may go: what changed since the preview counts.
@@ -128,6 +134,10 @@ impl Window {
                 Shown::Delete { ids: shown } if *shown == ids => Ok(()),
                 _ => Err(Error::new(Code::Refused, "confirmation_other")),
             })?;
+        // As a whole, before the first of them goes: two backups may be the last two, and neither of them the last.
+        if let Some(refusal) = look(&coffre, &ids)?.refusal {
+            return Err(refusal);
+        }
         let mut first = None;
         let mut done: usize = 0;
         for id in &ids {

@@ -296,7 +296,7 @@ impl Window {
 
     pub(super) fn list_destinations(&self, _: Nothing) -> Result<Vec<DestinationRow>> {
         let coffre = self.coffre()?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         let figures = coffre.engine.catalogue.destination_figures(around.now - GROWTH)?;
         let rows = around.destinations.iter();
         Ok(rows
@@ -307,7 +307,7 @@ impl Window {
     pub(super) fn show_destination(&self, ById { id }: ById) -> Result<DestinationDetail> {
         let coffre = self.coffre()?;
         let destination = destination_by_id(&coffre, &id)?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         let figures = coffre.engine.catalogue.destination_figures(around.now - GROWTH)?;
         let row = self.destination_row(&coffre, &destination, &around, &figures);
         let parsed = destination.parsed()?;
@@ -338,7 +338,7 @@ impl Window {
         let coffre = self.coffre()?;
         let destination = read_or_refuse(&coffre, id.as_ref(), &draft)?;
         check_secret(&coffre, &destination, &secret)?;
-        let keeps = matches!(secret, SecretChange::Keep) && id.is_some() && destination.has_secret;
+        let keeps = matches!(secret, SecretChange::Keep {}) && id.is_some() && destination.has_secret;
         let destination = Destination {
             has_secret: keeps,
             ..destination
@@ -379,7 +379,7 @@ impl Window {
         check_secret(&coffre, &destination, &secret)?;
         let secret = match secret {
             SecretChange::Set { value } => Some(value.0).filter(|secret| !secret.is_empty()),
-            SecretChange::Keep | SecretChange::Forget => None,
+            SecretChange::Keep {} | SecretChange::Forget {} => None,
         };
         let added = coffre.add_destination(&destination.address, &destination.name, secret)?;
         self.destinations_changed();
@@ -402,12 +402,15 @@ impl Window {
         let before = destination_by_id(&coffre, &id)?;
         let mut edited = read_or_refuse(&coffre, Some(&id), &draft)?;
         check_secret(&coffre, &edited, &secret)?;
+        if edited.address != before.address && coffre.engine.catalogue.is_written_to(&id)? {
+            return Err(Error::new(Code::Busy, "busy_destination").with("destination", before.name.as_str()));
+        }
         edited.created_at = before.created_at;
         let name = destination_secret(&id);
         let change: Option<Option<Secret>> = match secret {
             SecretChange::Set { value } => Some(Some(value.0).filter(|secret| !secret.is_empty())),
-            SecretChange::Forget if before.has_secret => Some(None),
-            SecretChange::Forget | SecretChange::Keep => None,
+            SecretChange::Forget {} if before.has_secret => Some(None),
+            SecretChange::Forget {} | SecretChange::Keep {} => None,
         };
         match change {
             Some(Some(secret)) => {
@@ -434,6 +437,14 @@ impl Window {
         self.destinations_changed();
         self.look_soon(coffre)?;
         Ok(edited)
+    }
+
+    /// The folder `backups/` of the home as a destination: what a first plan can write to without another form.
+    pub(super) fn default_destination(&self, _: Nothing) -> Result<Destination> {
+        let made = self.coffre()?.default_destination()?;
+        self.destinations_changed();
+        self.look_around();
+        Ok(made)
     }
 
     pub(super) fn remove_destination(&self, ById { id }: ById) -> Result<()> {
@@ -493,6 +504,18 @@ fn probe(coffre: &Coffre, destination: &Destination, storage: &dyn Storage, canc
         }
         Err(error) => return Err(error),
     };
+    // With a new secret too it must be the place that it was.
+    if let Some(expected) = destination.identity
+        && identity != Some(expected)
+    {
+        let text = match identity {
+            Some(_) => "destination_identity_other",
+            None => "destination_identity_missing",
+        };
+        return Err(Error::new(Code::DestIdentity, text)
+            .with("destination", destination.name.as_str())
+            .with("place", storage.place()));
+    }
     drop(storage.begin(&format!("coffre-write-test-{}", Id::new()))?);
     let ours = |id: &Id| {
         let destinations = coffre.destinations()?;

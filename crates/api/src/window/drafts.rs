@@ -51,14 +51,14 @@ pub struct Draft {
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum SecretChange {
     /// It stays as it is.
-    Keep,
+    Keep {},
     /// It is replaced.
     Set {
         /// By this.
         value: SecretText,
     },
     /// It is forgotten.
-    Forget,
+    Forget {},
 }
 
 /// Messages by the name of the field (`name` for the name itself); empty when all is well.

@@ -179,7 +179,7 @@ impl Window {
     /// What is known: nothing is looked at now but memory and the catalogue's size.
     pub(super) fn health(&self, _: Nothing) -> Result<Health> {
         let coffre = self.coffre()?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         let sources = coffre
             .sources()?
             .iter()

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use coffre_engine::secrets::Status;
+use coffre_model::backup::{Backup, CopyState};
 use coffre_model::database::Probe;
 use coffre_model::destination::Destination;
 use coffre_model::source::Source;
@@ -95,7 +96,7 @@ impl Window {
             // The list of destinations says the same where it is shown.
             tracing::warn!(%error, "look at destinations");
         }
-        self.changed(tags(&[Noun::Destinations, Noun::Health, Noun::Overview]));
+        self.changed(tags(&[Noun::Destinations, Noun::Health, Noun::Overview, Noun::Sources]));
     }
 
     /// Looks at everything, a few at once, and waits for the answers, but for none of them longer than [`LIMIT`].
@@ -181,7 +182,13 @@ impl Window {
             }
             Subject::Destination(destination) => {
                 let began = Instant::now();
-                let found = coffre.test_destination(destination, cancel).map(|test| match test {
+                let found = coffre.test_destination(destination, cancel).and_then(|test| {
+                    let took = began.elapsed();
+                    self.look_for_lost(destination, coffre, cancel)?;
+                    Ok((test, took))
+                });
+                let took = found.as_ref().map_or_else(|_| began.elapsed(), |(_, took)| *took);
+                let found = found.map(|(test, _)| match test {
                     crate::destinations::DestinationTest {
                         free_bytes: Some(free),
                         total_bytes: Some(total),
@@ -189,8 +196,72 @@ impl Window {
                     } => Some(Space { free, total }),
                     _ => None,
                 });
-                self.keep_destination_look(destination.id, began.elapsed(), found, cancel);
+                self.keep_destination_look(destination.id, took, found, cancel);
             }
+        }
+    }
+
+    /// Whether what protection rests on still lies there. What does not is recorded, and told.
+    fn look_for_lost(&self, destination: &Destination, coffre: &Coffre, cancel: &Cancel) -> Result<()> {
+        let lost = coffre_engine::verify::look_for_lost(&coffre.engine, destination, cancel)?;
+        if !lost.is_empty() {
+            self.tell_lost(&lost);
+            self.changed(tags(&[
+                Noun::Backups,
+                Noun::Overview,
+                Noun::Sources,
+                Noun::Plans,
+                Noun::Destinations,
+                Noun::Journal,
+                Noun::Health,
+            ]));
+        }
+        Ok(())
+    }
+
+    /// Asks those destinations that were never asked (another process may have added them), and those again that did not answer: a
+    /// network comes back without telling anybody.
+    pub(super) fn look_at_silent_destinations(&self, coffre: &Arc<Coffre>) {
+        let all = match coffre.destinations() {
+            Ok(all) => all,
+            // The list of destinations says the same where it is shown.
+            Err(error) => return tracing::warn!(%error, "look at destinations"),
+        };
+        let answer_of = |id: &Id| Look::answer(self.lock_looks().destinations.get(id));
+        let asked: Vec<(Id, Answer)> = all
+            .iter()
+            .map(|destination| (destination.id, answer_of(&destination.id)))
+            .filter(|(_, answer)| *answer != Answer::Answers)
+            .collect();
+        if asked.is_empty() {
+            return;
+        }
+        let subjects = all
+            .into_iter()
+            .filter(|destination| asked.iter().any(|(id, _)| *id == destination.id));
+        self.look_at_all(subjects.map(Subject::Destination).collect(), coffre);
+        if asked.iter().any(|(id, before)| answer_of(id) != *before) {
+            self.changed(tags(&[Noun::Destinations, Noun::Health, Noun::Overview, Noun::Sources]));
+        }
+    }
+
+    /// A copy that was just read back is an answer of its destination; one that could not be written is one too.
+    pub(super) fn keep_answers_of(&self, backup: &Backup) {
+        let mut looks = self.lock_looks();
+        for copy in &backup.copies {
+            let known = looks.destinations.get(&copy.destination_id);
+            let room = known.and_then(|look| look.found.as_ref().ok().copied().flatten());
+            let found = match (&copy.error, copy.state) {
+                (None, CopyState::Verified) => Ok(room),
+                (Some(error), _) if is_silence(error) => Err(error.clone()),
+                _ => continue,
+            };
+            let look = Look {
+                at: super::now(),
+                took: Duration::ZERO,
+                found,
+            };
+            looks.destinations.insert(copy.destination_id, look);
         }
     }
 
@@ -207,6 +278,14 @@ impl Window {
             self.lock_looks().destinations.insert(id, Look { at, took, found });
         }
     }
+}
+
+/// Whether an error says that the place itself could not be had, not only one object in it.
+fn is_silence(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Code::DestUnreachable | Code::DestAuth | Code::DestIdentity | Code::Stalled
+    )
 }
 
 /// What is looked at.

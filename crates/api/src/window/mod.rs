@@ -35,7 +35,7 @@ pub mod tray;
 mod typescript;
 pub mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -59,6 +59,10 @@ use crate::{Coffre, Opening};
 
 /// How often another process's changes are looked for. Asking costs some microseconds and touches no disk.
 const LOOK_FOR_CHANGES: Duration = Duration::from_secs(1);
+/// How often destinations that did not answer are asked again, and what a process that died meanwhile left is put to rest.
+const LOOK_AROUND: Duration = Duration::from_secs(15);
+/// How often what could not be put to rest is tried again.
+const TRY_THE_STUCK: Duration = Duration::from_secs(300);
 /// How often a catalogue that could not be opened is tried again, at most.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -93,6 +97,9 @@ struct Inner {
     notices: Notices,
     tools: Mutex<Option<Vec<ToolFound>>>,
     closing: AtomicBool,
+    looking_around: AtomicBool,
+    /// The dead that could not be put to rest, and when that was tried.
+    stuck: Mutex<Option<(Vec<Id>, Instant)>>,
 }
 
 /// Coffre, opened.
@@ -101,6 +108,23 @@ struct Opened {
     at: DateTime<Utc>,
     /// What the catalogue said of others' changes when they were last looked for: first before anything is read.
     seen: AtomicI64,
+    /// Which file it is: one that vanishes under our feet can be written on unnoticed, and everything written is lost.
+    file: Option<FileIdentity>,
+}
+
+/// What tells a file from another one that has its name.
+type FileIdentity = (u64, u64);
+
+#[cfg(unix)]
+fn identity_of(path: &Path) -> std::io::Result<Option<FileIdentity>> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).map(|about| Some((about.dev(), about.ino())))
+}
+
+/// Elsewhere an open file cannot be taken away.
+#[cfg(not(unix))]
+fn identity_of(_: &Path) -> std::io::Result<Option<FileIdentity>> {
+    Ok(None)
 }
 
 /// The catalogue may be damaged, newer, or in use: then the window is there all the same, and says so.
@@ -134,6 +158,8 @@ impl Window {
             notices: Notices::default(),
             tools: Mutex::default(),
             closing: AtomicBool::new(false),
+            looking_around: AtomicBool::new(false),
+            stuck: Mutex::default(),
         }));
         if let Ok(coffre) = window.coffre() {
             window.opened(&coffre)?;
@@ -232,6 +258,83 @@ impl Window {
         }
     }
 
+    /// A catalogue whose file was taken away or replaced is closed and opened anew, which says what is wrong. Work that goes on keeps the
+    /// old one to its end: what it writes is found at its destination.
+    fn see_whether_it_vanished(&self) {
+        let vanished = match &*self.0.door.read().unwrap_or_else(PoisonError::into_inner) {
+            Door::Open(opened) => match (opened.file, identity_of(opened.coffre.engine.catalogue.path())) {
+                (Some(known), Ok(Some(found))) => known != found,
+                (Some(_), Err(error)) => error.kind() == std::io::ErrorKind::NotFound,
+                _ => false,
+            },
+            Door::Shut(..) | Door::Closed => false,
+        };
+        if vanished {
+            let mut door = self.0.door.write().unwrap_or_else(PoisonError::into_inner);
+            if matches!(&*door, Door::Open(_)) {
+                *door = open_door(&self.0.opening);
+            }
+            drop(door);
+            self.changed(tags(&Noun::ALL));
+        }
+    }
+
+    /// Closes a catalogue that turned out damaged, so that it can be moved out of the way.
+    fn shut(&self, error: Error) {
+        let mut door = self.0.door.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(&*door, Door::Open(_)) {
+            return;
+        }
+        if let Door::Open(opened) = std::mem::replace(&mut *door, Door::Shut(error, Instant::now())) {
+            // It is damaged: that closing it fails too is no news.
+            let _also_damaged = opened.coffre.engine.catalogue.clone().close();
+        }
+    }
+
+    /// What is worth a look from time to time, on a thread of its own: a network disk may hang.
+    fn look_around(&self) {
+        let Ok(coffre) = self.coffre() else { return };
+        if self.0.looking_around.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let window = self.clone();
+        let spawned = std::thread::Builder::new().name("look around".into()).spawn(move || {
+            if let Err(error) = window.put_the_dead_to_rest(&coffre) {
+                tracing::warn!(%error, "put dead runs to rest");
+            }
+            window.look_at_silent_destinations(&coffre);
+            window.0.looking_around.store(false, Ordering::SeqCst);
+        });
+        if let Err(error) = spawned {
+            self.0.looking_around.store(false, Ordering::SeqCst);
+            tracing::warn!(%error, "start a thread");
+        }
+    }
+
+    /// Another process on this home may have died since the start: its runs must not look alive until the next one.
+    fn put_the_dead_to_rest(&self, coffre: &Coffre) -> Result<()> {
+        let before = the_dead(coffre)?;
+        {
+            // What could not be put to rest (its destination does not answer) is not tried at every look.
+            let stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+            let tried = stuck
+                .as_ref()
+                .is_some_and(|(ids, at)| *ids == before && at.elapsed() < TRY_THE_STUCK);
+            if before.is_empty() || tried {
+                return Ok(());
+            }
+        }
+        let left = coffre.sweep(&Cancel::new())?.left;
+        self.lock_looks().left = left;
+        let after = the_dead(coffre)?;
+        let changed = after != before;
+        *self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some((after, Instant::now()));
+        if changed {
+            self.changed(tags(&Noun::ALL));
+        }
+        Ok(())
+    }
+
     /// Tells the window that these are no longer what was read. A shell needs it only for what it changes itself.
     pub fn changed(&self, changed: impl IntoIterator<Item = Tag>) {
         let changed: Vec<Tag> = changed.into_iter().collect();
@@ -279,10 +382,20 @@ impl Window {
     }
 }
 
+/// Runs and restores whose process is gone.
+fn the_dead(coffre: &Coffre) -> Result<Vec<Id>> {
+    let catalogue = &coffre.engine.catalogue;
+    let mut dead: Vec<Id> = catalogue.dead_runs()?.into_iter().map(|run| run.backup.id).collect();
+    dead.extend(catalogue.dead_restores()?.into_iter().map(|restore| restore.id));
+    Ok(dead)
+}
+
 fn open_door(opening: &Opening) -> Door {
     let opened = Coffre::open(opening.clone()).and_then(|coffre| {
         let seen = coffre.engine.catalogue.changes_of_others()?;
         Ok(Opened {
+            // Where it cannot be had now, it is not looked for later.
+            file: identity_of(coffre.engine.catalogue.path()).ok().flatten(),
             coffre: Arc::new(coffre),
             at: now(),
             seen: AtomicI64::new(seen),
@@ -296,10 +409,16 @@ fn open_door(opening: &Opening) -> Door {
 
 /// Sees what other processes change on the same home, until the window is gone.
 fn watch(window: &Weak<Inner>) {
+    let mut looked_around = Instant::now();
     loop {
         std::thread::sleep(LOOK_FOR_CHANGES);
         let Some(inner) = window.upgrade() else { return };
         let window = Window(inner);
+        window.see_whether_it_vanished();
+        if looked_around.elapsed() >= LOOK_AROUND {
+            looked_around = Instant::now();
+            window.look_around();
+        }
         let changed = match &*window.0.door.read().unwrap_or_else(PoisonError::into_inner) {
             Door::Closed => return,
             Door::Shut(..) => continue,
@@ -311,7 +430,14 @@ fn watch(window: &Weak<Inner>) {
                 .map(|now| opened.seen.swap(now, Ordering::SeqCst) != now),
         };
         match changed {
-            Ok(true) => window.changed(tags(&Noun::ALL)),
+            Ok(true) => {
+                window.changed(tags(&Noun::ALL));
+                // What another process added is looked at soon; what it changes all the time (a run) is not a reason to look each second.
+                if looked_around.elapsed() >= LOOK_FOR_CHANGES * 3 {
+                    looked_around = Instant::now();
+                    window.look_around();
+                }
+            }
             Ok(false) => {}
             // What is wrong with the catalogue is told by every command that needs it; here only the look fails.
             Err(error) => tracing::warn!(%error, "look for changes of other processes"),

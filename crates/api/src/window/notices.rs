@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use coffre_engine::verify::Check;
-use coffre_model::backup::{Backup, BackupState};
+use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::restore::Restore;
 use coffre_model::source::Source;
 use coffre_model::{Code, Error, Id, Result};
@@ -56,15 +56,38 @@ impl Kind {
     }
 }
 
+/// How a run stands: its state, and whether every copy of it is good.
+#[derive(Clone, Copy)]
+struct End {
+    state: BackupState,
+    whole: bool,
+}
+
+impl From<&Backup> for End {
+    fn from(backup: &Backup) -> End {
+        End {
+            state: backup.state,
+            whole: not_good(backup).is_none(),
+        }
+    }
+}
+
+/// The first copy that should be there and is not.
+fn not_good(backup: &Backup) -> Option<&Copy> {
+    let bad = |copy: &&Copy| matches!(copy.state, CopyState::Missing | CopyState::Corrupt);
+    backup.copies.iter().find(bad)
+}
+
 /// What kind of news the end of a run is; nothing for what a person did on purpose, or sees at once.
-fn kind(before: Option<BackupState>, outcome: Result<BackupState, Code>) -> Option<Kind> {
-    let was_bad = matches!(
-        before,
-        Some(BackupState::Failed | BackupState::Interrupted | BackupState::Missed)
-    );
+fn kind(before: Option<End>, outcome: Result<End, Code>) -> Option<Kind> {
+    use BackupState::{Failed, Interrupted, Missed, Verified};
+    let was_bad = before.is_some_and(|before| !before.whole || matches!(before.state, Failed | Interrupted | Missed));
     match outcome {
-        Ok(BackupState::Verified) if was_bad => Some(Kind::Recovery),
-        Ok(BackupState::Verified) => Some(Kind::Success),
+        Ok(End {
+            state: Verified,
+            whole: true,
+        }) => Some(if was_bad { Kind::Recovery } else { Kind::Success }),
+        // Written and not proved, or not everywhere where it should be: a success of which nobody hears would be silence.
         Ok(_) => Some(Kind::Failure),
         // Somebody stopped it; or it never began, and whoever asked was told.
         Err(Code::Cancelled | Code::Busy | Code::Usage) => None,
@@ -76,10 +99,10 @@ impl Window {
     /// Tells how a backup ended, if anybody wants to know.
     pub(super) fn tell_end(&self, end: RunEnd<'_>) {
         let outcome = match end.outcome {
-            Ok(backup) => Ok(backup.state),
+            Ok(backup) => Ok(End::from(backup)),
             Err(error) => Err(error.code()),
         };
-        let Some(kind) = kind(end.before.map(|before| before.state), outcome) else {
+        let Some(kind) = kind(end.before.map(End::from), outcome) else {
             return;
         };
         if !self.is_on(kind.setting()) {
@@ -100,14 +123,22 @@ impl Window {
         let (title, body) = match (kind, end.outcome) {
             (Kind::Failure, Err(error)) => (words.say("notice.failed", &facts), self.sentences(error)),
             (Kind::Recovery, _) => (words.say("notice.recovered", &facts), words.text("notice.recovered_body")),
-            (_, Ok(backup)) => {
-                let facts = [
-                    ("rows", backup.rows.into()),
-                    ("stored_bytes", backup.stored_bytes.into()),
-                    ("copies_count", backup.copies.len().into()),
-                ];
-                let title = words.say("notice.verified", &[("source", end.source.name.as_str().into())]);
-                (title, words.say("notice.verified_body", &facts))
+            (Kind::Failure, Ok(backup)) => match not_good(backup).filter(|_| backup.state == BackupState::Verified) {
+                Some(copy) => {
+                    let facts = [
+                        ("source", end.source.name.as_str().into()),
+                        ("destination", copy.destination.as_str().into()),
+                    ];
+                    let why = copy.error.as_ref().map(|error| self.sentences(error));
+                    (words.say("notice.copies_missing", &facts), why.unwrap_or_default())
+                }
+                // Written and not proved: never told as a success.
+                None => (words.say("notice.stored", &facts), words.text("notice.stored_body")),
+            },
+            (Kind::Success, Ok(backup)) => {
+                let numbers = [("rows", backup.rows.into()), ("stored_bytes", backup.stored_bytes.into())];
+                let title = words.say("notice.verified", &facts);
+                (title, words.say("notice.verified_body", &numbers))
             }
             (Kind::Success, Err(_)) => return,
         };
@@ -135,6 +166,30 @@ impl Window {
         ];
         self.dialogs().notify(&Notice {
             title: self.words().say("notice.not_verified", &facts),
+            body: self.sentences(error),
+            urgent: true,
+            route: format!("/backups/{}", backup.id),
+        });
+    }
+
+    /// Tells of backups whose copies are not where they were. One notification, whatever their number.
+    pub(super) fn tell_lost(&self, lost: &[(Backup, Error)]) {
+        let Some((backup, error)) = lost.first() else { return };
+        if !self.is_on(Kind::Failure.setting()) {
+            return;
+        }
+        let facts = [
+            ("source", backup.source.as_str().into()),
+            ("backup", backup.code.as_str().into()),
+            ("others_count", (lost.len() - 1).into()),
+        ];
+        let key = if lost.len() > 1 {
+            "notice.lost_several"
+        } else {
+            "notice.lost"
+        };
+        self.dialogs().notify(&Notice {
+            title: self.words().say(key, &facts),
             body: self.sentences(error),
             urgent: true,
             route: format!("/backups/{}", backup.id),
@@ -173,12 +228,21 @@ mod tests {
     #[test]
     fn what_is_news() {
         use BackupState::{Failed, Interrupted, Stored, Verified};
-        assert_eq!(kind(None, Ok(Verified)), Some(Kind::Success));
-        assert_eq!(kind(Some(Verified), Ok(Verified)), Some(Kind::Success));
-        assert_eq!(kind(Some(Failed), Ok(Verified)), Some(Kind::Recovery));
-        assert_eq!(kind(Some(Interrupted), Ok(Verified)), Some(Kind::Recovery));
-        assert_eq!(kind(Some(Verified), Ok(Stored)), Some(Kind::Failure));
-        assert_eq!(kind(Some(Failed), Err(Code::DestFull)), Some(Kind::Failure));
+        let end = |state| End { state, whole: true };
+        let partly = End {
+            state: Verified,
+            whole: false,
+        };
+        assert_eq!(kind(None, Ok(end(Verified))), Some(Kind::Success));
+        assert_eq!(kind(Some(end(Verified)), Ok(end(Verified))), Some(Kind::Success));
+        assert_eq!(kind(Some(end(Failed)), Ok(end(Verified))), Some(Kind::Recovery));
+        assert_eq!(kind(Some(end(Interrupted)), Ok(end(Verified))), Some(Kind::Recovery));
+        assert_eq!(kind(Some(partly), Ok(end(Verified))), Some(Kind::Recovery));
+        for before in [None, Some(end(Verified)), Some(end(Failed))] {
+            assert_eq!(kind(before, Ok(end(Stored))), Some(Kind::Failure));
+            assert_eq!(kind(before, Ok(partly)), Some(Kind::Failure));
+        }
+        assert_eq!(kind(Some(end(Failed)), Err(Code::DestFull)), Some(Kind::Failure));
         assert_eq!(kind(None, Err(Code::Cancelled)), None);
         assert_eq!(kind(None, Err(Code::Busy)), None);
     }

@@ -212,7 +212,7 @@ impl Window {
 
     pub(super) fn overview(&self, _: Nothing) -> Result<Overview> {
         let coffre = self.coffre()?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         let sources = self.source_rows(&coffre, &around)?;
         let (calendar, sizes) = self.year(&coffre, around.now)?;
         Ok(Overview {

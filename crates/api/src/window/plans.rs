@@ -20,6 +20,9 @@ use super::{Window, tags};
 use crate::Coffre;
 use crate::plans::PlanChange;
 
+/// The most destinations of one plan: nobody has so many, and each is looked up.
+const DESTINATIONS_MAX: usize = 100;
+
 /// What a plan's form holds.
 #[derive(Clone, Debug, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
@@ -209,7 +212,13 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
         errors.add("source_id", Error::new(Code::Refused, "plan_other_source"));
     }
     let mut destinations = Vec::new();
-    for id in &draft.destination_ids {
+    if draft.destination_ids.len() > DESTINATIONS_MAX {
+        errors.add(
+            "destination_ids",
+            Error::new(Code::Usage, "field_lines").with("max", DESTINATIONS_MAX),
+        );
+    }
+    for id in draft.destination_ids.iter().take(DESTINATIONS_MAX) {
         match destination_by_id(coffre, id) {
             Ok(destination) if destinations.contains(&destination) => {
                 errors.add("destination_ids", Error::new(Code::Usage, "plan_destination_twice"));

@@ -1,5 +1,7 @@
 //! Protection as the window shows it: the model's judgement with what its sentence needs.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::destination::Destination;
@@ -9,6 +11,8 @@ use coffre_model::{Error, Id, Result};
 use serde::Serialize;
 use ts_rs::TS;
 
+use super::Window;
+use super::looks::{Answer, Look};
 use super::places::Mounts;
 use crate::Coffre;
 
@@ -21,7 +25,7 @@ pub struct Protection {
     pub cause: Option<ProtectionCause>,
     /// When the newest verified backup was read to its end.
     pub last_verified_at: Option<DateTime<Utc>>,
-    /// Verified copies of that backup.
+    /// Verified copies of that backup, without those at destinations that did not answer when they were last asked.
     pub copies: usize,
     /// In how many places they are.
     pub places: usize,
@@ -37,20 +41,31 @@ pub struct Protection {
 pub(super) struct Around {
     pub(super) plans: Vec<Plan>,
     pub(super) destinations: Vec<Destination>,
+    /// Destinations that did not answer when they were last asked: what lies there proves nothing now.
+    silent: BTreeSet<Id>,
     pub(super) mounts: Mounts,
     pub(super) now: DateTime<Utc>,
 }
 
-impl Around {
-    pub(super) fn read(coffre: &Coffre) -> Result<Around> {
+impl Window {
+    pub(super) fn around(&self, coffre: &Coffre) -> Result<Around> {
+        let (plans, destinations) = (coffre.plans()?, coffre.destinations()?);
+        let looks = self.lock_looks();
+        let is_silent = |id: &&Id| Look::answer(looks.destinations.get(*id)) == Answer::Silent;
+        let ids = destinations.iter().map(|destination| &destination.id);
+        let silent = ids.filter(is_silent).copied().collect();
+        drop(looks);
         Ok(Around {
-            plans: coffre.plans()?,
-            destinations: coffre.destinations()?,
+            plans,
+            destinations,
+            silent,
             mounts: Mounts::now(),
             now: super::now(),
         })
     }
+}
 
+impl Around {
     pub(super) fn plans_of<'a>(&'a self, source: &'a Id) -> impl Iterator<Item = &'a Plan> {
         self.plans.iter().filter(move |plan| plan.source_id == *source)
     }
@@ -70,11 +85,9 @@ pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Resul
     let newest = catalogue.latest(source, true)?;
     let last = catalogue.last_run(source)?;
     let plans: Vec<&Plan> = around.plans_of(source).collect();
-    let verified: Vec<_> = newest
-        .iter()
-        .flat_map(|backup| &backup.copies)
-        .filter(|copy| copy.state == CopyState::Verified)
-        .collect();
+    let copies = newest.iter().flat_map(|backup| &backup.copies);
+    let copies = copies.filter(|copy| copy.state == CopyState::Verified);
+    let (silent, verified): (Vec<_>, Vec<_>) = copies.partition(|copy| around.silent.contains(&copy.destination_id));
     let wanted = newest.as_ref().map_or(0, |backup| {
         let own = plans.iter().find(|plan| Some(plan.id) == backup.plan_id);
         let wanted = own.map(|plan| plan.destination_ids.len());
@@ -89,6 +102,7 @@ pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Resul
         proved: newest.as_ref().map(|backup| Proved {
             at: backup.started_at,
             copies: verified.len(),
+            silent: silent.len(),
             wanted,
         }),
         last: last.as_ref().map(|backup| LastRun {

@@ -1,6 +1,7 @@
 //! Where a restore can go, and what it brings: found and checked without connecting anywhere.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use coffre_engine::foreign_file::ForeignFile;
 use coffre_model::address::Address;
@@ -83,6 +84,13 @@ impl Found {
             Found::Backup(backup, _) => backup.source.clone(),
             Found::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         }
+    }
+
+    /// Size and time of the file, where it is one that is there.
+    pub(super) fn file_facts(&self) -> Option<(u64, Option<SystemTime>)> {
+        let Found::File(path) = self else { return None };
+        let about = std::fs::metadata(path).ok()?;
+        Some((about.len(), about.modified().ok()))
     }
 
     pub(super) fn backup(&self) -> Option<&Backup> {

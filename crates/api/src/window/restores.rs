@@ -168,6 +168,7 @@ impl Window {
             let shown = Shown::Restore(Box::new(PlannedRestore {
                 name: name.clone(),
                 from: found.from(),
+                file: found.file_facts(),
                 target: target.clone(),
                 secret,
             }));
@@ -299,7 +300,13 @@ impl Window {
                 let manifest = coffre.manifest(&backup)?;
                 Found::Backup(Box::new(backup), manifest.map(Box::new))
             }
-            From::File(path, _) => Found::File(path.clone()),
+            From::File(path, _) => {
+                let found = Found::File(path.clone());
+                if found.file_facts() != planned.file {
+                    return Err(Error::new(Code::Refused, "confirmation_changed").with("backup", found.name()));
+                }
+                found
+            }
         };
         let about = self.about_restore(&coffre, &found)?;
         let PlannedRestore {

@@ -20,6 +20,9 @@ use super::events::{BackendEvent, Noun, Tag};
 use super::{Window, tags};
 use crate::Coffre;
 
+/// How long a cancelled piece of work is waited for before the answer comes without its end.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
 #[serde(rename_all = "snake_case")]
@@ -121,19 +124,27 @@ impl Works {
         begun.filter_map(|work| work.about.source_id).collect()
     }
 
-    /// Cancels what goes on under this id; `false` where nothing does.
-    fn cancel(&self, id: &Id) -> bool {
-        let works: Vec<Arc<Work>> = self.lock().values().cloned().collect();
-        let mut found = false;
-        for work in works {
+    /// Cancels what goes on under this id; answers what that is.
+    fn cancel(&self, id: &Id) -> Vec<u64> {
+        let works: Vec<(u64, Arc<Work>)> = self.lock().iter().map(|(key, work)| (*key, Arc::clone(work))).collect();
+        let mut found = Vec::new();
+        for (key, work) in works {
             let mut running = work.lock();
             if let Some(running) = running.as_mut().filter(|running| running.id == *id) {
                 running.cancelling = true;
                 work.cancel.cancel(Reason::Interrupt);
-                found = true;
+                found.push(key);
             }
         }
         found
+    }
+
+    /// Waits until these are over, but not for ever: what hangs in the system is not worth a window that waits for it.
+    fn wait_for_these(&self, keys: &[u64], limit: Duration) {
+        let list = self.lock();
+        let going = |list: &mut BTreeMap<u64, Arc<Work>>| keys.iter().any(|key| list.contains_key(key));
+        let over = self.ended.wait_timeout_while(list, limit, going);
+        drop(over.unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn cancel_all(&self) {
@@ -405,24 +416,28 @@ impl Window {
         Ok(found)
     }
 
-    /// Cancels running work. What is over already needs no cancelling: then nothing happens.
+    /// Cancels running work; answers once it has ended.
     ///
     /// # Errors
-    /// `REFUSED` for what another process does.
+    /// `NOT_FOUND` where nothing of this id goes on (any more); `REFUSED` for what another process does.
     pub(super) fn cancel_run(&self, ById { id }: ById) -> Result<()> {
-        if self.works().cancel(&id) {
-            self.changed(tags(&[Noun::Running]));
-            return Ok(());
-        }
-        match self.all_running()?.iter().find(|running| running.id == id) {
-            // It began in between.
-            Some(running) if !running.elsewhere => {
-                self.works().cancel(&id);
-                Ok(())
+        let mut cancelled = self.works().cancel(&id);
+        if cancelled.is_empty() {
+            match self.all_running()?.iter().find(|running| running.id == id) {
+                Some(running) if running.elsewhere => {
+                    return Err(Error::new(Code::Refused, "run_elsewhere").with("source", running.source.as_str()));
+                }
+                // It began in between.
+                Some(_) => cancelled = self.works().cancel(&id),
+                None => {}
             }
-            Some(running) => Err(Error::new(Code::Refused, "run_elsewhere").with("source", running.source.as_str())),
-            None => Ok(()),
         }
+        if cancelled.is_empty() {
+            return Err(Error::new(Code::NotFound, "run_over"));
+        }
+        self.changed(tags(&[Noun::Running]));
+        self.works().wait_for_these(&cancelled, CANCEL_PATIENCE);
+        Ok(())
     }
 
     /// Ends Coffre once nothing runs any more: `wait` lets running work come to its end, `cancel` ends it. From now on nothing new

@@ -294,14 +294,14 @@ impl Window {
 
     pub(super) fn list_sources(&self, _: Nothing) -> Result<Vec<SourceRow>> {
         let coffre = self.coffre()?;
-        let around = Around::read(&coffre)?;
+        let around = self.around(&coffre)?;
         self.source_rows(&coffre, &around)
     }
 
     pub(super) fn show_source(&self, ById { id }: ById) -> Result<SourceDetail> {
         let coffre = self.coffre()?;
         let source = source_by_id(&coffre, &id)?;
-        let row = self.source_row(&coffre, &source, &Around::read(&coffre)?, &self.sources_running()?)?;
+        let row = self.source_row(&coffre, &source, &self.around(&coffre)?, &self.sources_running()?)?;
         // A kind of database that this version does not know has no form.
         let values = match coffre.engine.adapters.database_named(&row.adapter) {
             Ok(kind) => form_of(kind).values(&source.parsed()?, &options_of(&source.options)?),
@@ -328,10 +328,10 @@ impl Window {
         let coffre = self.coffre()?;
         let source = read_or_refuse(&coffre, id.as_ref(), &draft)?;
         check_secret(&coffre, &source, &secret)?;
-        let keeps = matches!(secret, SecretChange::Keep) && id.is_some() && source.has_secret;
+        let keeps = matches!(secret, SecretChange::Keep {}) && id.is_some() && source.has_secret;
         let given: Option<Secret> = match secret {
             SecretChange::Set { value } => Some(value.0).filter(|secret| !secret.is_empty()),
-            SecretChange::Keep | SecretChange::Forget => None,
+            SecretChange::Keep {} | SecretChange::Forget {} => None,
         };
         let source = Source {
             has_secret: keeps,
@@ -358,7 +358,7 @@ impl Window {
         check_secret(&coffre, &source, &secret)?;
         let password = match secret {
             SecretChange::Set { value } => Some(value.0),
-            SecretChange::Keep | SecretChange::Forget => None,
+            SecretChange::Keep {} | SecretChange::Forget {} => None,
         };
         let added = coffre.add_source(&source.address, &source.name, source.options, password)?;
         self.changed(tags(&[
@@ -378,11 +378,17 @@ impl Window {
         let coffre = self.coffre()?;
         let before = source_by_id(&coffre, &id)?;
         let edited = read_or_refuse(&coffre, Some(&id), &draft)?;
+        // What runs would count as a backup of whatever the new address means.
+        if edited.address != before.address
+            && let Some(run) = self.all_running()?.iter().find(|running| running.source_id == Some(id))
+        {
+            return Err(Error::new(Code::Busy, "busy_source").with("run", run.id.to_string()));
+        }
         check_secret(&coffre, &edited, &secret)?;
         let password = match secret {
             SecretChange::Set { value } => Some(value.0),
-            SecretChange::Forget if before.has_secret => Some(Secret::new("")),
-            SecretChange::Forget | SecretChange::Keep => None,
+            SecretChange::Forget {} if before.has_secret => Some(Secret::new("")),
+            SecretChange::Forget {} | SecretChange::Keep {} => None,
         };
         let change = Change {
             name: Some(edited.name),

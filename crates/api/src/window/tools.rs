@@ -89,7 +89,7 @@ impl Window {
     pub(super) fn rescan_tools(&self, _: Nothing) -> Result<Vec<ToolFound>> {
         self.forget_tools();
         let found = self.list_tools(Nothing {})?;
-        self.changed(tags(&[Noun::Tools]));
+        self.changed(tags(&[Noun::Tools, Noun::Sources]));
         Ok(found)
     }
 

@@ -57,7 +57,7 @@ fn cancel_really_cancels() {
     assert_eq!(left, ["coffre-destination.json"], "nothing of it is left");
     // A person's own act is no news; and what is over needs no cancelling.
     assert!(desk.shell.notices.lock().unwrap().is_empty());
-    assert_eq!(desk.ask("cancel_run", json!({"id": id})), Value::Null);
+    assert_eq!(desk.refused("cancel_run", json!({"id": id})).text, "run_over");
     assert_eq!(desk.ask("list_sources", json!({}))[0]["protection"]["cause"], "never");
 }
 
@@ -213,4 +213,30 @@ fn damage_found_later_is_told() {
     assert_eq!(detail["protection"]["state"], "unprotected");
     let notices = desk.shell.notices.lock().unwrap();
     assert!(notices[0].urgent, "{notices:?}");
+}
+
+#[test]
+fn the_last_two_do_not_go_together() {
+    let home = home();
+    let desk = Desk::on(home.path());
+    let path = home.path().join("shop.db");
+    make_database(&path, 5);
+    let source = desk.add_sqlite("shop", &path);
+    let ids = [desk.back_up(&source)["id"].clone(), desk.back_up(&source)["id"].clone()];
+    let shown = desk.ask("preview_delete", json!({"ids": ids}));
+    assert_eq!(
+        (&shown["refusal"]["text"], &shown["verified_left"]),
+        (&json!("delete_last_verified"), &json!(0))
+    );
+    let before = desk.ask("list_backups", query(json!({})));
+    let refused = desk.refused("delete_backups", json!({"ids": ids, "confirmation": shown["confirmation"]}));
+    assert_eq!(
+        (refused.code.as_str(), refused.text.as_str()),
+        ("REFUSED", "delete_last_verified")
+    );
+    assert_eq!(
+        desk.ask("list_backups", query(json!({}))),
+        before,
+        "not even the first of them"
+    );
 }

@@ -1,5 +1,6 @@
 //! A desk with a window on it: a home in a temporary folder, a shell that answers dialogs as it is told, every event kept.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -70,13 +71,18 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn on(home: &Path) -> Desk {
+        Desk::speaking(home, Language::En)
+    }
+
+    /// On a system that speaks this language.
+    pub(crate) fn speaking(home: &Path, system_language: Language) -> Desk {
         let heard = Arc::new(Heard::default());
         let shell = Arc::new(Shell::default());
         let ear = Arc::clone(&heard);
         let window = Window::open(Setup {
             home: home.to_owned(),
             actor: Some("anna".to_owned()),
-            system_language: Language::En,
+            system_language,
             dialogs: shell.clone(),
             sink: Box::new(move |event| {
                 let event = serde_json::to_value(event).unwrap();
@@ -104,6 +110,17 @@ impl Desk {
             Ok(answer) => panic!("{command} {arguments} was answered: {answer}"),
             Err(error) => error,
         }
+    }
+
+    /// Asks in both languages, and must be refused in both, in words.
+    #[track_caller]
+    pub(crate) fn refused_in_words(&self, command: &str, arguments: Value) -> Box<WireError> {
+        let english = self.refused(command, arguments.clone());
+        self.ask("set_setting", json!({"key": "language", "value": "fr"}));
+        let french = self.refused(command, arguments);
+        self.ask("set_setting", json!({"key": "language", "value": "en"}));
+        are_words_for_the_same(&english, &french);
+        english
     }
 
     /// Waits for an event, also one that came already.
@@ -189,6 +206,45 @@ impl Drop for Desk {
 
 pub(crate) fn home() -> TempDir {
     tempfile::tempdir().unwrap()
+}
+
+/// Two errors say the same, each in its language, with every fact filled in.
+#[track_caller]
+pub(crate) fn are_words_for_the_same(english: &WireError, french: &WireError) {
+    assert_eq!((english.code, &english.text), (french.code, &french.text));
+    assert_ne!(english.message, french.message);
+    for said in [&english.message, &english.hint, &french.message, &french.hint] {
+        assert!(
+            !said.is_empty() && !said.contains('–') && !said.contains(['{', '}']),
+            "{}: {said}",
+            english.text
+        );
+    }
+}
+
+/// Runs a test of this program that is ignored otherwise in a process of its own: behind `prefix`, in another environment.
+#[track_caller]
+#[allow(clippy::disallowed_methods, reason = "starts itself again in another environment")]
+pub(crate) fn alone(test: &str, prefix: Vec<OsString>, environment: &[(&str, &OsStr)]) {
+    let mut words = prefix;
+    words.push(std::env::current_exe().unwrap().into());
+    words.extend(["--exact", test, "--ignored", "--nocapture"].map(OsString::from));
+    let output = std::process::Command::new(&words[0])
+        .args(&words[1..])
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// What [`alone`] was told.
+pub(crate) fn told(name: &str) -> PathBuf {
+    std::env::var_os(name).expect("started by another test").into()
 }
 
 /// The form of a plan.

@@ -36,7 +36,9 @@ fn sources_are_checked_kept_changed_and_removed() {
         json!({"id": source["id"], "draft": draft("boutique", path.to_str().unwrap()), "secret": {"change": "forget"}}),
     );
     assert_eq!((&edited["id"], &edited["name"]), (&source["id"], &json!("boutique")));
+    assert_eq!(desk.ask("about", json!({}))["first_start"], false);
     desk.ask("remove_source", json!({"id": source["id"]}));
+    assert_eq!(desk.ask("about", json!({}))["first_start"], true, "there is nothing again");
     assert_eq!(
         desk.refused("show_source", json!({"id": source["id"]})).text,
         "source_not_found"

@@ -1,33 +1,27 @@
 //! Keys in a vault. The vault is locked with what the environment says, so the story is told in a process of its own.
 
-#![allow(clippy::disallowed_methods, reason = "starts itself again with another environment")]
-
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, home, make_database, plan_draft};
+use crate::desk::{Desk, alone, home, make_database, plan_draft, told};
 
 #[test]
 fn keys_are_made_handed_out_and_taken_back() {
     let home = home();
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "keys::told_in_a_process_of_its_own", "--ignored", "--nocapture"])
-        .env("COFFRE_SECRETS", "vault")
-        .env("COFFRE_VAULT_KEY_FILE", home.path().join("vault.key"))
-        .env("COFFRE_TEST_HOME", home.path().join("home"))
-        .output()
-        .unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+    alone(
+        "keys::told_in_a_process_of_its_own",
+        Vec::new(),
+        &[
+            ("COFFRE_SECRETS", "vault".as_ref()),
+            ("COFFRE_VAULT_KEY_FILE", home.path().join("vault.key").as_ref()),
+            ("COFFRE_TEST_HOME", home.path().join("home").as_ref()),
+        ],
     );
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]
 #[ignore = "started by keys_are_made_handed_out_and_taken_back"]
 fn told_in_a_process_of_its_own() {
-    let home = std::path::PathBuf::from(std::env::var_os("COFFRE_TEST_HOME").unwrap());
+    let home = told("COFFRE_TEST_HOME");
     let desk = Desk::on(&home);
     let absent = desk.refused("create_key", json!({"name": "k", "kind": "recipient", "passphrase": null}));
     assert_eq!(absent.code.as_str(), "SECRET_UNAVAILABLE");

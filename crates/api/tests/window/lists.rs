@@ -77,6 +77,22 @@ fn a_hundred_thousand_backups() {
     assert_eq!(page["backups"].as_array().unwrap().len(), 50);
     let last = list("last page", json!({"page": 1600}));
     assert_eq!(last["backups"].as_array().unwrap().len(), 50);
+    list("page 1000", json!({"page": 1000}));
+    for sort in ["source", "plan", "state", "type", "stored_bytes", "duration_ms"] {
+        list(&format!("page 1000 by {sort}"), json!({"sort": sort, "page": 1000}));
+        list(
+            &format!("page 1000 by {sort}, ascending"),
+            json!({"sort": sort, "page": 1000, "descending": false}),
+        );
+        list(
+            &format!("of one source, page 1000 by {sort}"),
+            json!({"source_id": shop["id"], "sort": sort, "page": 1000}),
+        );
+        list(
+            &format!("verified, page 1000 by {sort}"),
+            json!({"state": "verified", "sort": sort, "page": 1000}),
+        );
+    }
     let of_shop = list("one source", json!({"source_id": shop["id"]}));
     assert_eq!(of_shop["total"], 53_333);
     list("one source, verified", json!({"source_id": shop["id"], "state": "verified"}));

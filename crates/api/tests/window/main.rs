@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test has nobody to hand errors to")]
 
 mod backups;
+mod catalogue;
 mod desk;
 mod failures;
 mod first_start;
@@ -10,6 +11,9 @@ mod forms;
 mod hostile;
 mod keys;
 mod lists;
+mod lost;
 mod postgres;
 mod restores;
+mod secrets;
+mod shortage;
 mod together;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::desk::{Desk, home};
 
 /// The form of a source at this address.
-fn draft(name: &str, address: &str) -> Value {
+pub(crate) fn draft(name: &str, address: &str) -> Value {
     let address = Address::parse(address).unwrap();
     let values =
         json!({"host": address.host, "port": address.port, "database": address.path, "user": address.user, "tls": "prefer"});
@@ -112,4 +112,41 @@ fn a_refusal_brings_the_command_that_ends_it() {
         states,
         [(&json!("gone"), &json!("silent")), (&json!("shop"), &json!("answers"))]
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_server_is_said_before_it_is_kept() {
+    let server = Postgres::shared(Version::V15);
+    let name = server.create_database();
+    server.sql(&name, "CREATE TABLE secrets AS SELECT 1 AS x");
+    server.create_role("window_tester", None);
+    let home = home();
+    let desk = Desk::on(home.path());
+    let test = |draft: Value| json!({"id": null, "draft": draft, "secret": {"change": "keep"}});
+    let draft_at = |address: &str| draft("shop", address);
+    let absent = desk.refused_in_words("test_source", test(draft_at("postgres://joe@127.0.0.1:1/shop")));
+    assert_eq!(absent.code.as_str(), "UNREACHABLE", "{absent:?}");
+    let nowhere = desk.refused_in_words("test_source", test(draft_at("postgres://joe@nowhere.invalid:5432/shop")));
+    assert_eq!(nowhere.code.as_str(), "UNREACHABLE", "{nowhere:?}");
+    let unknown = desk.refused_in_words("test_source", test(draft_at(&server.address("no_such_database"))));
+    assert!(unknown.message.contains("no_such_database"), "{unknown:?}");
+    let stranger = desk.refused_in_words("test_source", test(draft_at(&server.address_as("no_such_role", &name))));
+    assert_eq!(stranger.code.as_str(), "AUTH_FAILED", "{stranger:?}");
+    let mut strict = draft_at(&server.address(&name));
+    strict["values"]["tls"] = json!("require");
+    let plain = desk.refused_in_words("test_source", test(strict));
+    assert_eq!(plain.code.as_str(), "TLS_REFUSED", "{plain:?}");
+    // A role that may not read everything: refused, or told as a remark, with the script that grants it.
+    let probe = desk
+        .window
+        .dispatch("test_source", test(draft_at(&server.address_as("window_tester", &name))));
+    let said = match &probe {
+        Ok(probe) => probe["remarks"].to_string(),
+        Err(error) => {
+            assert_eq!(error.code.as_str(), "PRIVILEGE");
+            error.details.to_string()
+        }
+    };
+    assert!(said.contains("GRANT"), "{said}");
+    assert_eq!(desk.ask("list_sources", json!({})), json!([]), "a test keeps nothing");
 }

@@ -161,3 +161,24 @@ fn a_file_from_elsewhere_is_recognised() {
         "USAGE"
     );
 }
+
+#[test]
+fn a_file_that_was_changed_after_its_preview_is_not_restored() {
+    let home = home();
+    let desk = Desk::on(home.path());
+    let file = home.path().join("elsewhere.db");
+    make_database(&file, 5);
+    let target = json!({"kind": "new_file", "value": home.path().join("new.db"), "secret": null});
+    let plan = desk.ask(
+        "plan_restore",
+        json!({"request": {"backup_id": null, "file": file, "target": target}}),
+    );
+    assert_eq!(plan["allowed"], true, "{plan}");
+    make_database(&file, 500);
+    let refused = desk.refused(
+        "start_restore",
+        json!({"confirmation": plan["confirmation"], "name": "elsewhere.db"}),
+    );
+    assert_eq!(refused.text, "confirmation_changed");
+    assert!(!home.path().join("new.db").exists());
+}

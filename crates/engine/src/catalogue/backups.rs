@@ -71,7 +71,8 @@ impl Catalogue {
         self.read(|c| {
             let states = if verified_only { "'verified'" } else { "'verified', 'stored'" };
             let sql = format!(
-                "{SELECT} WHERE b.source_id = ?1 AND b.state IN ({states}) ORDER BY b.started_at DESC, b.id DESC LIMIT 1"
+                // By the source's index: the sign keeps the planner from reading the verified ones of all others on its way.
+                "{SELECT} WHERE b.source_id = ?1 AND +b.state IN ({states}) ORDER BY b.started_at DESC, b.id DESC LIMIT 1"
             );
             one(c, "backups", &sql, [source_id.to_string()], |row| read(c, row))
         })

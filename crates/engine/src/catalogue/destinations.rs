@@ -114,6 +114,14 @@ impl Catalogue {
         })
     }
 
+    /// Whether a run is writing a copy there, or one that died has left one.
+    pub fn is_written_to(&self, id: &Id) -> Result<bool> {
+        self.read(|c| {
+            let sql = "SELECT COUNT(*) FROM copies WHERE destination_id = ?1 AND state IN ('writing', 'deleting')";
+            Ok(count(c, sql, [id.to_string()])? > 0)
+        })
+    }
+
     /// Removes a destination from the lists.
     ///
     /// # Errors

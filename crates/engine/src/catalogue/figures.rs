@@ -307,12 +307,14 @@ impl Catalogue {
         })
     }
 
-    /// Whether there is nothing yet: no source, no destination, no backup.
+    /// Whether there is nothing (any more): no source, no destination, no backup.
     pub fn is_blank(&self) -> Result<bool> {
         self.read(|c| {
             let found = count(
                 c,
-                "SELECT EXISTS (SELECT 1 FROM sources) + EXISTS (SELECT 1 FROM destinations) + EXISTS (SELECT 1 FROM backups)",
+                "SELECT EXISTS (SELECT 1 FROM sources WHERE removed_at IS NULL)
+                    + EXISTS (SELECT 1 FROM destinations WHERE removed_at IS NULL)
+                    + EXISTS (SELECT 1 FROM backups WHERE state <> 'deleted')",
                 [],
             )?;
             Ok(found == 0)

@@ -129,6 +129,11 @@ CREATE INDEX backups_source ON backups (source_id, started_at, id, state);
 CREATE INDEX backups_plan ON backups (plan_id, started_at, id, state) WHERE plan_id IS NOT NULL;
 CREATE INDEX backups_state ON backups (state, started_at, id);
 CREATE INDEX backups_type ON backups (type, started_at, id, state);
+-- The same lists sorted otherwise.
+CREATE INDEX backups_by_source ON backups (source_name COLLATE NOCASE, started_at, id, state);
+CREATE INDEX backups_by_plan ON backups (plan_name COLLATE NOCASE, started_at, id, state);
+CREATE INDEX backups_by_size ON backups (stored_bytes, started_at, id, state);
+CREATE INDEX backups_by_duration ON backups (duration_ms, started_at, id, state);
 CREATE INDEX backups_base ON backups (base_id) WHERE base_id IS NOT NULL;
 CREATE INDEX backups_key ON backups (key_id) WHERE key_id IS NOT NULL;
 

@@ -16,7 +16,7 @@ import type {
   Space,
   TableCount,
   Tool,
-} from '../types'
+} from '../generated'
 import { errorOf } from './errors'
 
 export const HOUR = 3_600_000
@@ -138,7 +138,7 @@ export interface SourceData {
   version: string
   bytes: number
   stored: number
-  values: Record<string, FieldValue>
+  values: Record<string, FieldValue | null>
   tables: TableCount[]
   tool: Tool
   restoreMs: number | null
@@ -147,7 +147,7 @@ export interface DestinationData {
   destination: Destination
   adapter: string
   label: string
-  values: Record<string, FieldValue>
+  values: Record<string, FieldValue | null>
   space: Space | null
   answers: boolean
   place: string
@@ -228,7 +228,7 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
     version: string,
     bytes: number,
     stored: number,
-    values: Record<string, FieldValue>,
+    values: Record<string, FieldValue | null>,
     tables: [string, number][],
     tool: Tool,
     restoreMs: number | null,
@@ -375,7 +375,7 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
     label: string,
     address: string,
     place: string,
-    values: Record<string, FieldValue>,
+    values: Record<string, FieldValue | null>,
     space: Space | null,
     site: string,
     offsite: boolean,
@@ -386,7 +386,7 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
       name,
       address,
       has_secret: adapter !== 'local',
-      identified: true,
+      identity: idOf(2, n),
       created_at: iso(now - 380 * DAY),
     },
     adapter,

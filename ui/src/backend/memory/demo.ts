@@ -23,6 +23,7 @@ export function demoBackend(): Backend {
     ) as never,
     language: wish.get('lang') === 'fr' ? 'fr' : wish.get('lang') === 'en' ? 'en' : undefined,
     settings,
+    damaged: wish.has('damaged'),
     ...(wish.has('bare') ? { features: [] } : {}),
   })
   return backend

@@ -1,5 +1,5 @@
 /** The errors of the in-memory backend, in both languages, the way the engine renders them. */
-import type { Code, CoffreError, Details } from '../types'
+import type { Code, CoffreError, Details } from '../generated'
 
 type Texts = Record<string, { code: Code; en: [string, string]; fr: [string, string] }>
 
@@ -135,6 +135,22 @@ const texts = {
     code: 'INTERNAL',
     en: ['Something in Coffre did not work: {cause}', 'The details are in the log.'],
     fr: ['Quelque chose n’a pas marché dans Coffre : {cause}', 'Les détails sont dans le journal technique.'],
+  },
+  pg_restored_without_owners: {
+    code: 'PRIVILEGE',
+    en: [
+      'Owners and privileges were left out: {roles} are not on this server.',
+      'Everything belongs to “{user}” now. To have owners back, create the roles first and restore again.',
+    ],
+    fr: [
+      'Les propriétaires et les privilèges ont été laissés de côté : {roles} n’existent pas sur ce serveur.',
+      'Tout appartient maintenant à « {user} ». Pour retrouver les propriétaires, créez d’abord les rôles et restaurez de nouveau.',
+    ],
+  },
+  pg_dump_remarks: {
+    code: 'INTERNAL',
+    en: ['pg_dump ended well and said: {stderr}', 'Nothing was left out because of it, as far as pg_dump says.'],
+    fr: ['pg_dump s’est bien terminé et a dit : {stderr}', 'Rien n’a été omis pour autant, d’après pg_dump.'],
   },
   tool_newer: {
     code: 'TOOL_WRONG',

@@ -1,5 +1,5 @@
 /** A believable journal, made of the backups that there are. */
-import type { Author, Entry } from '../types'
+import type { Author, Entry } from '../generated'
 import { type Data, HOUR } from './data'
 
 export function journalOf(data: Data, now: number): Entry[] {

@@ -3,7 +3,7 @@
  * source, nothing green before it was read back, no restore without its plan) and never reaches the production bundle.
  */
 import type { Backend } from '../backend'
-import type * as T from '../types'
+import type * as T from '../generated'
 import {
   ADAPTERS,
   adapterOf,
@@ -47,10 +47,12 @@ export interface MemoryOptions {
   settings?: Record<string, string>
   /** What the file dialogs answer. */
   chosen?: string | null
-  secrets?: T.SecretStore['state']
+  secrets?: T.SecretState
+  /** The catalogue cannot be read. */
+  damaged?: boolean
 }
 
-const SETTINGS: [string, string, T.SettingRow['kind']][] = [
+const SETTINGS: [string, string, T.SettingKind][] = [
   ['language', 'system', { type: 'choice', choices: ['system', 'en', 'fr'] }],
   ['theme', 'system', { type: 'choice', choices: ['system', 'light', 'dark'] }],
   ['shortcuts', 'on', { type: 'switch' }],
@@ -68,6 +70,8 @@ const SETTINGS: [string, string, T.SettingRow['kind']][] = [
   ['tool_paths', '', { type: 'folders' }],
 ]
 
+const DAMAGE = { path: '/home/anna/.local/share/coffre/catalogue.db', cause: 'database disk image is malformed' }
+
 export class MemoryBackend {
   readonly data: Data
   readonly works: Works
@@ -80,11 +84,13 @@ export class MemoryBackend {
   #restores: T.Restore[] = []
   #plans = new Map<string, T.RestorePlan>()
   #paused = false
+  damaged: boolean
   #serial = 9_000_000
   #next = random(99)
 
   constructor(options: MemoryOptions = {}) {
     this.options = options
+    this.damaged = options.damaged ?? false
     this.#now = options.now ?? Date.now()
     const language = options.language ?? 'en'
     this.data = options.empty
@@ -100,6 +106,10 @@ export class MemoryBackend {
     }
   }
 
+  #store(): T.SecretStore {
+    const state = this.options.secrets ?? 'ready'
+    return { kind: 'keychain', name: 'Secret Service', state, error: null }
+  }
   get #language(): 'en' | 'fr' {
     return this.#settings.get('language') === 'fr' ? 'fr' : 'en'
   }
@@ -268,7 +278,7 @@ export class MemoryBackend {
       stored_bytes: stored,
       plans: this.data.plans
         .filter((p) => p.plan.destination_ids.includes(d.destination.id))
-        .map((p) => ({ id: p.plan.id, name: p.plan.name, source: p.plan.source })),
+        .map((p) => ({ id: p.plan.id, name: p.plan.name })),
     }
   }
   #worst(rows: T.SourceRow[]): T.SourceRow[] {
@@ -367,6 +377,8 @@ export class MemoryBackend {
         plan: p?.plan.name ?? null,
         started_at: backup.started_at,
         progress: { id: backup.id, step: 'preparing', done: 0, total: null, estimated: false },
+        elsewhere: false,
+        cancelling: false,
       },
       steps: [
         { step: 'preparing', bytes: 0, ticks: 4 },
@@ -421,11 +433,12 @@ export class MemoryBackend {
       log_folder: '/home/anna/.local/share/coffre/logs',
       platform: 'linux',
       features: this.options.features ?? ['schedule', 'retention', 'rebuild'],
-      secrets: { kind: 'keychain', name: 'Secret Service', state: this.options.secrets ?? 'ready' },
+      secrets: this.#store(),
       system_language:
         this.options.language ??
         (typeof navigator !== 'undefined' && navigator.language.startsWith('fr') ? 'fr' : 'en'),
       first_start: this.data.sources.length === 0 && this.data.destinations.length === 0,
+      catalogue_error: this.damaged ? this.#error('catalogue_corrupt', DAMAGE) : null,
     }),
     adapters: async () => ADAPTERS,
     attention: async () => {
@@ -531,12 +544,7 @@ export class MemoryBackend {
       }
     },
     createSample: async () => {
-      const destination =
-        this.data.destinations[0]?.destination ??
-        (await this.commands.addDestination({
-          draft: { name: 'backups', adapter: 'local', values: { path: '/home/anna/.local/share/coffre/backups' } },
-          secret: { change: 'forget' },
-        }))
+      const destination = await this.commands.defaultDestination()
       const source = await this.commands.addSource({
         draft: {
           name: 'sample-shop',
@@ -591,6 +599,12 @@ export class MemoryBackend {
         remarks: [],
       }
     },
+    defaultDestination: async () =>
+      this.data.destinations[0]?.destination ??
+      this.commands.addDestination({
+        draft: { name: 'backups', adapter: 'local', values: { path: '/home/anna/.local/share/coffre/backups' } },
+        secret: { change: 'forget' },
+      }),
     addDestination: async ({ draft, secret }) => {
       this.#refuse(await this.commands.checkDestination({ id: null, draft }))
       const destination: T.Destination = {
@@ -598,7 +612,7 @@ export class MemoryBackend {
         name: draft.name,
         address: this.#address(draft, ADAPTERS.storages),
         has_secret: this.#hasSecret(false, secret),
-        identified: false,
+        identity: null,
         created_at: this.#iso(),
       }
       this.data.destinations.push({
@@ -644,7 +658,7 @@ export class MemoryBackend {
       this.data.sources.push(...full.sources)
       this.data.backups.push(...full.backups)
       this.invalidate('sources', 'backups', 'overview', 'about', 'health')
-      return { backups: full.backups.length, sources: full.sources.length }
+      return { backups: full.backups.length, sources: full.sources.length, unusable: [] }
     },
 
     listPlans: async () => this.data.plans.map((p) => this.#planRow(p)),
@@ -710,6 +724,8 @@ export class MemoryBackend {
           plan: backup.plan,
           started_at: this.#iso(),
           progress: { id, step: 'verifying', done: 0, total: null, estimated: false },
+          elsewhere: false,
+          cancelling: false,
         },
         steps: [{ step: 'verifying', bytes: backup.stored_bytes ?? 0, ticks: 30 }],
         share: 0,
@@ -859,7 +875,7 @@ export class MemoryBackend {
       this.data.keys.push(key)
       this.#log('key.create', 'key', key.id, name)
       this.invalidate('keys')
-      return key
+      return { ...key, remarks: [] }
     },
     importKey: async ({ name }) => this.commands.createKey({ name, kind: 'recipient', passphrase: null }),
     exportKey: async ({ id }) => {
@@ -949,6 +965,13 @@ export class MemoryBackend {
     chooseFolder: async () => (this.options.chosen === undefined ? '/home/anna/backups' : this.options.chosen),
     chooseNewFile: async ({ suggestion }) => (this.options.chosen === undefined ? suggestion : this.options.chosen),
     openLogFolder: async () => null,
+    setCatalogueAside: async () => {
+      const path = this.damaged ? '/home/anna/.local/share/coffre/catalogue.db.damaged' : null
+      if (this.damaged) this.data.sources = this.data.destinations = this.data.plans = this.data.backups = []
+      this.damaged = false
+      this.invalidate('about', 'overview', 'sources', 'destinations', 'plans', 'backups', 'journal', 'health')
+      return { path }
+    },
     quit: async () => null,
 
     subscribe: (handler) => {
@@ -1128,14 +1151,10 @@ export class MemoryBackend {
           },
           written ? took * 0.6 : 100,
         )
-      if (written)
-        step(
-          'written',
-          start + took * 0.65,
-          { copies: backup.copies.length, bytes: backup.stored_bytes ?? 0 },
-          took * 0.17,
-        )
-      if (backup.state === 'verified') step('read_back', start + took * 0.98, {}, took * 0.2)
+      if (backup.state === 'verified')
+        for (const c of backup.copies)
+          step('read_back', start + took * 0.97, { destination: c.destination, stored_bytes: c.stored_bytes })
+      if (written) step('manifest', start + took * 0.99, { tables: backup.tables, rows: backup.rows }, took)
       if (backup.error && end)
         step(
           backup.state === 'cancelled' ? 'cancelled' : backup.state === 'interrupted' ? 'interrupted' : 'failed',
@@ -1189,6 +1208,14 @@ export class MemoryBackend {
                 raw_sha256: backup.raw_sha256 ?? '',
               },
             ],
+            remarks:
+              s.source.name === 'shop' && backup.pinned
+                ? [
+                    this.#error('pg_dump_remarks', {
+                      stderr: 'warning: circular foreign keys on this table: categories',
+                    }),
+                  ]
+                : [],
             recipient: backup.encryption ? (this.data.keys[0]?.recipient ?? null) : null,
             recovery: [
               ...(backup.encryption ? [`age -d -i coffre-2026.txt -o ${file.replace('.zst', '')}.zst ${file}`] : []),
@@ -1226,6 +1253,7 @@ export class MemoryBackend {
       ended_at: null,
       steps: ['verify', 'prepare', 'load', 'compare', 'settle'].map(step),
       counts: [],
+      remarks: [],
       error: null,
     }
     this.#restores.unshift(restore)
@@ -1245,6 +1273,8 @@ export class MemoryBackend {
         plan: null,
         started_at: restore.started_at,
         progress: { id: restore.id, step: 'verifying', done: 0, total: null, estimated: false },
+        elsewhere: false,
+        cancelling: false,
       },
       steps: [
         { step: 'verifying', bytes: plan.backup?.stored_bytes ?? 3e6, ticks: 12 },
@@ -1271,6 +1301,10 @@ export class MemoryBackend {
             ended_at: this.#iso(),
             steps: restore.steps.map((x) => ({ ...x, state: 'done', ended_at: x.ended_at ?? this.#iso() })),
             counts: plan.counts.map((c) => ({ ...c, after: c.backup })),
+            remarks:
+              s?.adapter === 'postgres'
+                ? [this.#error('pg_restored_without_owners', { roles: 'shop_owner, reporting', user: 'coffre' })]
+                : [],
           })
         } else {
           put({
@@ -1348,7 +1382,9 @@ export class MemoryBackend {
         kept: kept.length,
         failures,
         failures_open: rows.filter((r) => r.protection.error).length,
-        last: last ? { source: last.source, state: last.state, at: last.ended_at ?? last.started_at } : null,
+        last: last
+          ? { id: last.id, source: last.source, state: last.state, at: last.ended_at ?? last.started_at }
+          : null,
       },
       calendar: [...byDay.values()],
       sizes,
@@ -1400,15 +1436,17 @@ export class MemoryBackend {
         journal_mode: 'wal',
         quick_check_at: this.#iso(this.now() - 40 * 60_000),
         damaged: false,
+        error: null,
         fragmentation: 0.02,
       },
-      secrets: { kind: 'keychain', name: 'Secret Service', state: this.options.secrets ?? 'ready' },
+      secrets: this.#store(),
       stale_after_ms: 48 * HOUR,
       day: {
         verified: day.filter((b) => b.state === 'verified').length,
         failed: day.filter((b) => b.state === 'failed').length,
         missed: day.filter((b) => b.state === 'missed').length,
       },
+      leftovers: [],
     }
   }
 }
@@ -1424,6 +1462,9 @@ export function memoryBackend(options: MemoryOptions = {}): { backend: Backend; 
       return async (args: never) => {
         if (options.delay) await new Promise((done) => setTimeout(done, options.delay))
         if (options.hang?.includes(name)) return new Promise(() => {})
+        // As in the real one: without a catalogue there is nothing to answer from.
+        if (memory.damaged && !['about', 'setCatalogueAside', 'openLogFolder', 'quit'].includes(name))
+          throw errorOf('catalogue_corrupt', DAMAGE, language)
         const failing = options.fail?.[name]
         if (failing) throw errorOf(failing, { cause: 'test' }, language)
         // As over a wire: nobody holds on to what lies inside.

@@ -1,5 +1,5 @@
 /** Running work of the in-memory backend: steps of so many ticks, told as progress. */
-import type { BackendEvent, Running, Step } from '../types'
+import type { BackendEvent, Running, Step } from '../generated'
 
 export interface WorkStep {
   step: Step

@@ -5,7 +5,7 @@ import { ask } from '../../shared/ask.svelte'
 import type { IconName } from '../../shared/icons'
 import { toasts } from '../../shared/toasts.svelte'
 
-export type Action = 'restore' | 'download' | 'verify' | 'pin' | 'note' | 'sheet' | 'delete' | 'cancel'
+export type Action = 'restore' | 'download' | 'raw' | 'verify' | 'pin' | 'note' | 'sheet' | 'delete' | 'cancel'
 
 async function attempt<T>(act: () => Promise<T>): Promise<T | undefined> {
   try {
@@ -29,6 +29,7 @@ export class Actions {
     switch (action) {
       case 'restore':
       case 'download':
+      case 'raw':
       case 'verify':
       case 'sheet':
         return readable && b.state !== 'running'
@@ -49,6 +50,7 @@ export class Actions {
       ['cancel', 'cancelled', 'backups.do.cancel', () => void this.cancel(b)],
       ['restore', 'restore', 'backups.do.restore', () => this.restore(b)],
       ['download', 'download', 'backups.do.download', () => void this.download(b)],
+      ['raw', 'download', 'backups.do.raw', () => void this.download(b, true)],
       ['verify', 'verified', 'backups.do.verify', () => void this.verify(b)],
       ['pin', b.pinned ? 'unpin' : 'pin', b.pinned ? 'backups.do.unpin' : 'backups.do.pin', () => void this.pin(b)],
       ['note', 'note', 'backups.do.note', () => (this.noting = b)],

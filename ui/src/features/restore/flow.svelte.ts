@@ -34,8 +34,8 @@ export class Flow {
   #timer: ReturnType<typeof setInterval> | undefined
   #unhear: (() => void) | undefined
   #ended = false
-  readonly backup_id: string | null
-  readonly file: string | null
+  backup_id: string | null = $state(null)
+  file: string | null = $state(null)
   readonly #restore_id: string | null
 
   constructor(wish: { backup_id: string | null; file: string | null; restore_id?: string | null }) {
@@ -48,19 +48,39 @@ export class Flow {
   begin = async (): Promise<void> => {
     await this.#attempt(async () => {
       if (this.#restore_id) {
-        await this.#follow(await backend().showRestore({ id: this.#restore_id }))
+        const restore = await backend().showRestore({ id: this.#restore_id })
+        this.file = restore.file
+        this.backup_id = restore.backup_id
+        // Only for the title: the backup may have been deleted since.
+        if (restore.backup_id)
+          this.detail = await backend()
+            .showBackup({ id: restore.backup_id })
+            .catch(() => null)
+        if (!this.#ended) await this.#follow(restore)
         return
       }
-      const [options, detail] = await Promise.all([
-        backend().restoreTargets({ backup_id: this.backup_id, file: this.file }),
-        this.backup_id ? backend().showBackup({ id: this.backup_id }) : Promise.resolve(null),
-      ])
-      if (this.#ended) return
-      this.options = options
-      this.detail = detail
-      const first = options.find((o) => !o.refusal)
-      if (first) this.pick(first.kind)
+      await this.#look()
     })
+  }
+
+  async #look(): Promise<void> {
+    const [options, detail] = await Promise.all([
+      backend().restoreTargets({ backup_id: this.backup_id, file: this.file }),
+      this.backup_id ? backend().showBackup({ id: this.backup_id }) : Promise.resolve(null),
+    ])
+    if (this.#ended) return
+    this.options = options
+    this.detail = detail
+    const first = options.find((o) => !o.refusal)
+    if (first) this.pick(first.kind)
+  }
+
+  /** After a restore that did not work: the same backup, to another place. */
+  elsewhere = async (): Promise<void> => {
+    this.#unhear?.()
+    this.step = 'where'
+    this.restore = null
+    if (!this.options) await this.#attempt(() => this.#look())
   }
 
   /** The sheet was closed. Work that has begun goes on. */

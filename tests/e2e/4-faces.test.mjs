@@ -1,0 +1,96 @@
+// Both languages, both themes, the keyboard alone, narrow and wide: every view in pictures, and with nothing for axe to find.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { createRequire } from 'node:module'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { folder, Key, open, test, until } from './desktop.mjs'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const VIEWS = ['overview', 'backups', 'plans', 'sources', 'destinations', 'health', 'journal', 'settings']
+
+async function findings(desk) {
+  await desk.driver.executeScript(AXE)
+  return desk.driver.executeAsyncScript(`
+    const done = arguments[0]
+    window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })
+      .then((r) => done(r.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target).join(' | '))), (e) => done([String(e)]))`)
+}
+
+/** A home with something in every view: verified, failed and running backups of two sources. */
+async function furnished(desk) {
+  const files = folder()
+  const shop = join(files, 'boutique.db')
+  execFileSync('sqlite3', [shop, 'CREATE TABLE orders(id INTEGER PRIMARY KEY, what TEXT); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2000) INSERT INTO orders SELECT i, hex(randomblob(20)) FROM n;'])
+  const gone = join(files, 'archive.db')
+  execFileSync('cp', [shop, gone])
+  await desk.coffre('source', 'add', `sqlite://${shop}`, '--name', 'boutique')
+  await desk.coffre('source', 'add', `sqlite://${gone}`, '--name', 'archive')
+  await desk.coffre('backup', '--source', 'boutique')
+  await desk.coffre('backup', '--source', 'archive')
+  await desk.coffre('plan', 'add', 'boutique, chaque jour', '--source', 'boutique', '--every', 'daily').catch(() => {})
+  execFileSync('rm', [gone])
+  await desk.coffre('backup', '--source', 'archive').catch(() => {})
+}
+
+test('every view, in both languages and themes, wide and narrow: pictures, and nothing that axe finds', async () => {
+  const desk = await open()
+  await furnished(desk)
+  await desk.find('link', 'Overview')
+  await desk.read(/boutique/)
+  const problems = []
+  for (const language of ['en', 'fr']) {
+    await desk.invoke('set_setting', { args: { key: 'language', value: language } })
+    await until('the language', async () => (await desk.driver.executeScript('return document.documentElement.lang')) === language)
+    for (const theme of ['light', 'dark']) {
+      await desk.invoke('set_setting', { args: { key: 'theme', value: theme } })
+      await until('the theme', async () => (await desk.driver.executeScript('return document.documentElement.dataset.theme')) === theme)
+      await desk.resize(1280, 832)
+      for (const view of VIEWS) {
+        await desk.go(`/${view}`)
+        await until('the view', async () => (await desk.driver.executeScript('return document.querySelector("h1")?.textContent ?? ""')).length > 0)
+        await until('no skeleton', async () => !(await desk.driver.executeScript('return document.querySelector("[aria-busy=true]") !== null')))
+        await desk.picture(`${view}.${language}.${theme}`)
+        for (const finding of await findings(desk)) problems.push(`${view} ${language} ${theme}: ${finding}`)
+      }
+    }
+    await desk.resize(960, 800)
+    for (const view of VIEWS) {
+      await desk.go(`/${view}`)
+      await until('the view', async () => (await desk.driver.executeScript('return document.querySelector("h1")?.textContent ?? ""')).length > 0)
+      const wider = await desk.driver.executeScript('return document.documentElement.scrollWidth - document.documentElement.clientWidth')
+      if (wider > 0) problems.push(`${view} ${language}: ${wider} px wider than the window at 960`)
+      await desk.picture(`${view}.${language}.960`)
+    }
+  }
+  assert.deepEqual(problems, [])
+})
+
+test('everything with the keyboard alone, in French', async () => {
+  const desk = await open({ env: { LC_ALL: 'fr_FR.UTF-8', LANG: 'fr_FR.UTF-8' } })
+  await desk.find('heading', 'Des sauvegardes que l’on sait restaurer')
+  // The first door, reached and opened by keys.
+  const door = await until('the door has the focus', async () => {
+    await desk.keys(Key.TAB)
+    const words = await desk.focused()
+    return /exemple/i.test(words) && words
+  })
+  assert.ok(door)
+  await desk.keys(Key.ENTER)
+  await desk.read(/Vérifiée/)
+  await desk.picture('story-clavier-verifiee')
+  // The palette, from anywhere.
+  await desk.keys(Key.chord(Key.CONTROL, 'k'))
+  await desk.find('dialog', /./)
+  await desk.keys('journal')
+  await desk.picture('story-clavier-palette')
+  await desk.keys(Key.ENTER)
+  await desk.find('heading', 'Journal')
+  // Views by their digits; the list of shortcuts; Escape closes it.
+  await desk.keys('2')
+  await desk.find('heading', 'Sauvegardes')
+  await desk.keys('?')
+  await desk.find('dialog', /raccourcis|clavier/i)
+  await desk.keys(Key.ESCAPE)
+  await until('the list is closed', async () => !(await desk.has('dialog', /./)))
+})
