@@ -200,6 +200,12 @@ describe('backups', () => {
     expect(await screen.findByText(/verified backups of shop stay/)).toBeTruthy()
     await waitFor(() => expect(document.activeElement?.textContent).toBe('Keep'))
     await accessibleAbove()
+    memory.options.fail = { deleteBackups: 'dest_unreachable' }
+    await user.click(screen.getByRole('button', { name: 'Delete' }))
+    expect(await screen.findByText('DEST_UNREACHABLE')).toBeTruthy()
+    expect(memory.data.backups.some((b) => b.id === id)).toBe(true)
+    memory.options.fail = {}
+    await waitFor(() => expect(screen.getByRole('button', { name: 'Delete' })).toHaveProperty('disabled', false))
     await user.click(screen.getByRole('button', { name: 'Delete' }))
     await waitFor(() => expect(memory.data.backups.some((b) => b.id === id)).toBe(false))
   })

@@ -1303,7 +1303,13 @@ export class MemoryBackend {
             counts: plan.counts.map((c) => ({ ...c, after: c.backup })),
             remarks:
               s?.adapter === 'postgres'
-                ? [this.#error('pg_restored_without_owners', { roles: 'shop_owner, reporting', user: 'coffre' })]
+                ? [
+                    this.#error('pg_restored_without_owners', {
+                      count: 2,
+                      roles: 'shop_owner, reporting',
+                      user: 'coffre',
+                    }),
+                  ]
                 : [],
           })
         } else {
