@@ -19,6 +19,8 @@ mod ipc;
 mod login;
 mod main_window;
 mod notifications;
+#[cfg(test)]
+mod permissions;
 mod shell;
 mod signals;
 mod tray;
