@@ -271,7 +271,12 @@ pub(crate) fn log_to(home: &Path) -> Result<tracing_appender::non_blocking::Work
         .filename_suffix("log")
         .max_log_files(14)
         .build(home.join("logs"))
-        .map_err(|e| Error::internal("open the log", e))?;
+        .map_err(
+            |e| match std::error::Error::source(&e).and_then(|s| s.downcast_ref::<std::io::Error>()) {
+                Some(cause) => Error::writing_home("open the log", &home.join("logs"), cause),
+                None => Error::internal("open the log", e),
+            },
+        )?;
     let (writer, guard) = tracing_appender::non_blocking(file);
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("COFFRE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -245,6 +245,7 @@ fn attempt(
         cancel: cancel.clone(),
         threads: 0,
         stall: engine.stall()?,
+        places: places.iter().flatten().map(|p| p.storage.place()).collect(),
     };
     let mut news = News::new(observer, Some(backup.id), Step::Dumping, probe.estimated_bytes, true);
     let stored = store(&mut *dump, uploads, &options, &mut |raw, _stored| news.tell(raw))?;

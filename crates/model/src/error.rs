@@ -59,6 +59,7 @@ codes! {
     SecretUnavailable = "SECRET_UNAVAILABLE" => 6, "Keychain locked or absent, vault not unlocked, secret not stored.";
     CatalogueCorrupt = "CATALOGUE_CORRUPT" => 1, "Coffre's own catalogue is damaged.";
     CatalogueNewer = "CATALOGUE_NEWER" => 1, "The catalogue was written by a newer Coffre.";
+    HomeFull = "HOME_FULL" => 1, "No space left where Coffre keeps its own files.";
 }
 
 impl fmt::Display for Code {
@@ -112,6 +113,16 @@ impl Error {
         Error::new(Code::Internal, "internal")
             .with("doing", doing)
             .with("cause", cause.to_string())
+    }
+
+    /// What writing a file below the home ended with: `HOME_FULL` where its disk is full, else a fault with the cause.
+    pub fn writing_home(doing: &str, path: &std::path::Path, cause: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match cause.kind() {
+            StorageFull | QuotaExceeded => Error::new(Code::HomeFull, "home_full").with("cause", cause.to_string()),
+            _ => Error::internal(doing, cause),
+        }
+        .with("path", path.display().to_string())
     }
 
     /// The stable code.

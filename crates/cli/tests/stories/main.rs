@@ -5,7 +5,9 @@
 
 mod contract;
 mod contract_files;
+mod crm;
 mod names;
+mod postgres_faults;
 mod postgres_main_job;
 mod shop;
 mod sqlite_catalogue;
