@@ -28,8 +28,8 @@ use crate::process::{ChildOutput, Invocation, Limits};
 const LOCKED_AT_ONCE: usize = 500;
 /// How often locking begins anew because a table was dropped meanwhile.
 const LOCK_TRIES: usize = 5;
-/// How often a dump begins anew because somebody came between our locks and the program's.
-const START_TRIES: usize = 5;
+/// How often, at least, a dump begins anew because somebody came between our locks and the program's; for as long as a lock is waited for.
+const START_TRIES: u64 = 5;
 
 /// Everything that a dump is made from.
 pub(crate) struct Plan<'a> {
@@ -83,12 +83,17 @@ fn open(plan: &Plan<'_>) -> Result<(Session, Option<String>)> {
 /// # Errors
 /// `LOCK_TIMEOUT` naming the table, `PRIVILEGE`, `TOOL_MISSING`, `STALLED`, and what connecting can bring.
 pub(crate) fn start(plan: &Plan<'_>) -> Result<PgDump> {
-    for _ in 1..START_TRIES {
+    let began = Instant::now();
+    let mut tries = 0_u64;
+    loop {
         if let Some(dump) = try_start(plan)? {
             return Ok(dump);
         }
+        tries += 1;
+        if tries >= START_TRIES && began.elapsed() >= plan.access.lock_wait {
+            return Err(Error::new(Code::LockTimeout, "pg_lock_contention").with("tries", tries));
+        }
     }
-    try_start(plan)?.ok_or_else(|| Error::new(Code::LockTimeout, "pg_lock_contention").with("tries", START_TRIES))
 }
 
 /// Nothing where somebody who wants a table for himself alone came between our locks and the program's: he waits for us, the program waits
