@@ -13,7 +13,8 @@ use crate::program;
 use crate::shop::{backups, files, text};
 
 /// A few rows in two tables.
-pub(crate) const SMALL: &str = "CREATE TABLE customers AS SELECT g AS id, 'customer ' || g AS name FROM generate_series(1, 500) g;
+pub(crate) const SMALL: &str =
+    "CREATE TABLE customers AS SELECT g AS id, 'customer ' || g AS name FROM generate_series(1, 500) g;
     CREATE TABLE orders AS SELECT g AS id, g % 500 AS customer FROM generate_series(1, 700) g";
 
 /// About 24 MB of dump beside the small tables, quickly made.
@@ -66,17 +67,20 @@ pub(crate) fn fails(coffre: &Coffre, code: &str) -> Value {
 
 /// The same for a backup that has ended by itself.
 pub(crate) fn failed(coffre: &Coffre, outcome: &Outcome, code: &str) -> Value {
-    assert_eq!(
-        (outcome.error_code().as_str(), outcome.status),
-        (code, Some(1)),
-        "{outcome}"
-    );
+    assert_eq!((outcome.error_code().as_str(), outcome.status), (code, Some(1)), "{outcome}");
     let document = outcome.json();
     let error = document["error"].clone();
-    assert!(text(&error, "message").len() > 10 && text(&error, "hint").len() > 10, "{outcome}");
+    assert!(
+        text(&error, "message").len() > 10 && text(&error, "hint").len() > 10,
+        "{outcome}"
+    );
     assert!(!text(&error, "message").contains('{'), "a fact is missing: {outcome}");
     let row = backups(coffre).into_iter().next().expect("a row");
-    assert_eq!((text(&row, "state"), text(&row["error"], "code")), ("failed", code), "{row:#}");
+    assert_eq!(
+        (text(&row, "state"), text(&row["error"], "code")),
+        ("failed", code),
+        "{row:#}"
+    );
     assert_eq!(row["copies"].as_array().map(Vec::len), Some(0), "{row:#}");
     let journal = coffre.json(["journal", "--limit", "1000"]);
     let told = journal["entries"]
@@ -100,9 +104,7 @@ pub(crate) fn left_alone(server: &Postgres, database: &str) -> bool {
 
 /// Waits until so many bytes have come from the server since `from`.
 pub(crate) fn wait_for_bytes(proxy: &Proxy, from: u64, bytes: u64) {
-    let come = wait_until(Duration::from_secs(30), || {
-        proxy.bytes(Direction::ToClient) >= from + bytes
-    });
+    let come = wait_until(Duration::from_secs(30), || proxy.bytes(Direction::ToClient) >= from + bytes);
     assert!(come, "the dump did not begin");
 }
 
@@ -110,10 +112,11 @@ pub(crate) fn wait_for_bytes(proxy: &Proxy, from: u64, bytes: u64) {
 pub(crate) fn content(server: &Postgres, database: &str) -> String {
     let tables = server.sql(
         database,
-        "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables
-          WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1",
+        "SELECT string_agg(quote_ident(schemaname) || '.' || quote_ident(tablename), E'\\x01' ORDER BY schemaname, tablename) FROM pg_tables
+          WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
     );
-    let lines = tables.lines().map(|table| {
+    // A name may have a line's end in it.
+    let lines = tables.split('\u{1}').filter(|table| !table.is_empty()).map(|table| {
         let sum = server.sql(
             database,
             &format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"),

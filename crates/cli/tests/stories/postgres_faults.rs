@@ -63,7 +63,11 @@ fn a_network_that_falls_silent() {
     let mut coffre = protecting(&through(&proxy, server, &database), None);
     coffre.set("COFFRE_STALL_SECONDS", "1").set("COFFRE_LOCK_WAIT_SECONDS", "1");
     // In the midst of the dump, and while the database is only looked at.
-    for (direction, after) in [(Direction::ToClient, 2 << 20), (Direction::ToClient, 6000), (Direction::ToServer, 3000)] {
+    for (direction, after) in [
+        (Direction::ToClient, 2 << 20),
+        (Direction::ToClient, 6000),
+        (Direction::ToServer, 3000),
+    ] {
         proxy.strike(Kind::Stall, direction, after);
         let began = Instant::now();
         let error = fails(&coffre, "STALLED");
@@ -86,7 +90,9 @@ fn sessions_are_ended_and_the_server_dies_and_is_gone() {
     let kept = Snapshot::of(artifact(&coffre, &good).parent().unwrap());
     proxy.set_delay(SLOW);
     let end = |whose: &str| {
-        let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'coffre%' AND {whose}");
+        let sql = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'coffre%' AND {whose}"
+        );
         assert_eq!(server.sql("postgres", &sql), "1", "{whose}");
     };
     let disturbed = |disturb: &dyn Fn()| {
@@ -110,7 +116,10 @@ fn sessions_are_ended_and_the_server_dies_and_is_gone() {
     let gone = fails(&coffre, "UNREACHABLE");
     assert!(text(&gone, "message").contains("127.0.0.1"), "{gone:#}");
     // One that was there is still there, and says so.
-    assert_eq!(coffre.json(["show", "latest", "--source", "crm"])["backup"]["code"], good["code"]);
+    assert_eq!(
+        coffre.json(["show", "latest", "--source", "crm"])["backup"]["code"],
+        good["code"]
+    );
     coffre.ok(["verify", "--all"]);
     Invariants::of(&coffre).assert();
 }
@@ -131,7 +140,11 @@ fn somebody_stops_it_in_the_middle() {
         wait_for_bytes(&proxy, from, 3 << 20);
         // While it runs, the password lies in one private file, and in no process's arguments or environment.
         let private = files(&coffre.home().join("runtime"));
-        assert_eq!(private.iter().filter(|name| name.contains("pgpass")).count(), 1, "{private:?}");
+        assert_eq!(
+            private.iter().filter(|name| name.contains("pgpass")).count(),
+            1,
+            "{private:?}"
+        );
         let mut looked = 0;
         for pid in running.descendants().iter().map(|(pid, _)| *pid).chain([running.id()]) {
             for place in ["cmdline", "environ"] {
@@ -149,7 +162,11 @@ fn somebody_stops_it_in_the_middle() {
             running.signal(signal);
             let outcome = running.wait();
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-            assert_eq!((outcome.status, outcome.error_code().as_str()), (Some(status), "CANCELLED"), "{outcome}");
+            assert_eq!(
+                (outcome.status, outcome.error_code().as_str()),
+                (Some(status), "CANCELLED"),
+                "{outcome}"
+            );
         }
         let newest = backups(&coffre).into_iter().next().unwrap();
         let state = if signal == libc::SIGKILL { "interrupted" } else { "cancelled" };
@@ -225,7 +242,10 @@ fn two_at_once() {
     let first = first.wait();
     assert_eq!(first.status, Some(0), "{first}");
     let made = first.json()["backup"].clone();
-    assert!(second.stdout.contains(text(&made, "id")), "the answer names the run: {second}");
+    assert!(
+        second.stdout.contains(text(&made, "id")),
+        "the answer names the run: {second}"
+    );
     assert_eq!(backups(&coffre).len(), 1, "who was busy left no row");
     Invariants::of(&coffre).assert();
 }
@@ -269,7 +289,11 @@ fn tables_come_and_go_meanwhile() {
             let into = format!("{database}_{round}");
             let answer = coffre.json(["restore", text(&made, "code"), "--into", &server.address(&into)]);
             assert_eq!(answer["restore"]["state"], "done", "{answer:#}");
-            assert_eq!(server.sql(&into, "SELECT count(*) FROM orders"), "700", "never a half-emptied table");
+            assert_eq!(
+                server.sql(&into, "SELECT count(*) FROM orders"),
+                "700",
+                "never a half-emptied table"
+            );
             assert_eq!(server.sql(&into, "SELECT count(*) FROM customers"), "500");
         }
     });
@@ -292,7 +316,10 @@ fn a_source_that_shrank_is_flagged() {
     }
     let said = coffre.ok(["backup", "--source", "crm"]);
     let words = format!("{}{}", said.stdout, said.stderr);
-    assert!(words.to_lowercase().contains("shr") || words.contains("smaller"), "it is said: {said}");
+    assert!(
+        words.to_lowercase().contains("shr") || words.contains("smaller"),
+        "it is said: {said}"
+    );
     // What was there before comes back.
     let into = format!("{database}_back");
     coffre.ok(["restore", text(&full, "code"), "--into", &server.address(&into)]);

@@ -228,7 +228,11 @@ fn a_full_home() {
         if outcome.status == Some(0) {
             assert_eq!(outcome.json()["backup"]["state"], "verified", "{outcome}");
         } else {
-            assert_eq!((outcome.error_code().as_str(), outcome.status), ("HOME_FULL", Some(1)), "{outcome}");
+            assert_eq!(
+                (outcome.error_code().as_str(), outcome.status),
+                ("HOME_FULL", Some(1)),
+                "{outcome}"
+            );
             let message = outcome.json()["error"]["message"].as_str().unwrap().to_owned();
             assert!(message.contains(home.to_str().unwrap()), "it says which folder: {outcome}");
             full += 1;
