@@ -213,7 +213,9 @@ fn attempt(
     if let Err(error) = loaded {
         return Err(match database.discard_target() {
             Ok(()) => error,
-            Err(left) => error.with("left_behind", left.to_string()),
+            Err(left) => error
+                .with("target", job.target.address.as_str())
+                .with_also("target_left", &left),
         });
     }
     Ok(())

@@ -71,6 +71,10 @@ impl fmt::Display for Code {
 /// Facts of an error, by name; rendered into the text and given as `details` in JSON. Never a secret.
 pub type Details = BTreeMap<String, serde_json::Value>;
 
+/// Facts that are errors of their own: what was begun and could not be removed, at a destination or at a restore's target; and that not even
+/// the catalogue could be told.
+pub const ALSO: [&str; 3] = ["left_behind", "target_left", "not_recorded"];
+
 /// What went wrong. Boxed inside so that `Result<T>` stays small.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -106,6 +110,20 @@ impl Error {
     pub fn or_with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.0.details.entry(name.to_owned()).or_insert_with(|| value.into());
         self
+    }
+
+    /// Adds what went wrong on top of it, under one of [`ALSO`]. Whoever renders the error says that too.
+    #[must_use]
+    pub fn with_also(self, name: &str, also: &Error) -> Self {
+        self.with(name, serde_json::to_value(also).unwrap_or_default())
+    }
+
+    /// What went wrong on top of it, by name.
+    pub fn also(&self) -> impl Iterator<Item = (&'static str, Error)> {
+        ALSO.iter().filter_map(|name| {
+            let value = self.0.details.get(*name)?;
+            Some((*name, serde_json::from_value(value.clone()).ok()?))
+        })
     }
 
     /// A fault of Coffre itself or of the machine, with the cause as a fact. `doing` says what was attempted.

@@ -224,7 +224,12 @@ fn a_target_that_was_only_begun_is_taken_back() {
     proxy.strike(Kind::Cut, Direction::ToClient, 0);
     let outcome = running.wait();
     assert_eq!(outcome.status, Some(1), "{outcome}");
-    assert!(outcome.json()["error"]["details"]["left_behind"].is_string(), "{outcome}");
+    let error = outcome.json()["error"].clone();
+    assert!(
+        text(&error["details"]["target_left"], "message").contains("127.0.0.1"),
+        "{outcome}"
+    );
+    assert!(text(&error, "message").contains(&target), "{outcome}");
     assert_eq!(content(server, &target), "");
     proxy.set_fault(None);
     proxy.set_delay(Duration::ZERO);
