@@ -229,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn a_full_home_is_told_from_other_faults() {
+        let told = |kind| Error::writing_home("write", std::path::Path::new("/h/x"), &std::io::Error::from(kind));
+        assert_eq!(told(std::io::ErrorKind::StorageFull).code(), Code::HomeFull);
+        assert_eq!(told(std::io::ErrorKind::NotFound).code(), Code::Internal);
+    }
+
+    #[test]
+    fn what_went_wrong_on_top_comes_back() {
+        let second = Error::new(Code::Unreachable, "pg_unreachable").with("host", "h");
+        let first = Error::new(Code::Cancelled, "cancelled").with_also("target_left", &second);
+        assert_eq!(first.also().collect::<Vec<_>>(), [("target_left", second)]);
+    }
+
+    #[test]
     fn codes_are_unique_and_upper_case() {
         let mut seen = std::collections::HashSet::new();
         for code in Code::ALL {
