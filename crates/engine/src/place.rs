@@ -54,7 +54,11 @@ pub fn open_to_write(engine: &Engine, destination: &Destination, cancel: &Cancel
                 // so one of them is refused, and what lies there is the truth for both.
                 place.storage.remove_partial(IDENTITY_FILE)?;
                 let written = put_small(place.storage.as_ref(), IDENTITY_FILE, &text);
-                match (place.identity()?, written) {
+                let found = match written {
+                    Ok(()) => place.identity()?,
+                    Err(_) => place.identity_soon(cancel)?,
+                };
+                match (found, written) {
                     (Some(found), _) => found.id,
                     (None, Err(error)) => return Err(error),
                     (None, Ok(())) => return Err(place.wrong("destination_identity_missing")),
@@ -87,6 +91,18 @@ impl Place {
         serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|e| self.wrong("destination_identity_unreadable").with("cause", e.to_string()))
+    }
+
+    /// The identity, where another home is about to write it: it may have taken our unfinished one for a dead process's.
+    fn identity_soon(&self, cancel: &Cancel) -> Result<Option<Identity>> {
+        for _ in 0..20 {
+            if let Some(found) = self.identity()? {
+                return Ok(Some(found));
+            }
+            cancel.check()?;
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        self.identity()
     }
 
     fn demand(&self, expected: &Id) -> Result<()> {
