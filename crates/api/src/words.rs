@@ -146,6 +146,8 @@ impl Words {
             let (cause, _) = self.error(&also);
             let mut facts = error.details().clone();
             facts.insert("cause".to_owned(), cause.into());
+            // A fact at its end may be empty.
+            message.truncate(message.trim_end().len());
             message.push(' ');
             message.push_str(&self.fill(&format!("also.{name}"), &facts));
         }

@@ -69,6 +69,8 @@ fn elsewhere(server: &Server, cancel: &Cancel) -> Result<Session> {
     for database in ELSEWHERE.into_iter().filter(|name| *name != server.database) {
         match Session::open(server, database, cancel) {
             Ok(session) => return Ok(session),
+            // It is the server that is silent, not the database: the next one would take as long.
+            Err(error) if error.text() == "pg_no_answer" => return Err(error),
             Err(error) => last = Some(error),
         }
     }
