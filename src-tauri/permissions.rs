@@ -12,7 +12,10 @@ fn the_page_hears_events_and_nothing_else() {
     let resolved = read(include_str!("../gen/schemas/capabilities.json"));
     let all: Vec<&Value> = resolved.as_object().unwrap().values().collect();
     assert_eq!(all.len(), 1, "one capability");
-    assert_eq!(all[0]["permissions"], json!(["core:event:allow-listen", "core:event:allow-unlisten"]));
+    assert_eq!(
+        all[0]["permissions"],
+        json!(["core:event:allow-listen", "core:event:allow-unlisten"])
+    );
     assert_eq!(all[0]["windows"], json!(["main"]));
     assert!(all[0].get("remote").is_none(), "no page from elsewhere");
 }

@@ -36,7 +36,7 @@ pub struct Log {
 /// Logs go to `<home>/logs/`, one file a day, fourteen of them; `COFFRE_LOG` filters.
 ///
 /// # Errors
-/// `INTERNAL` where the folder cannot be written to, or a log is open already.
+/// `HOME_FULL`; `INTERNAL` where the folder cannot be written to otherwise, or a log is open already.
 pub fn log_to(home: &Path) -> Result<Log> {
     let file = tracing_appender::rolling::Builder::new()
         .rotation(tracing_appender::rolling::Rotation::DAILY)
@@ -44,7 +44,12 @@ pub fn log_to(home: &Path) -> Result<Log> {
         .filename_suffix("log")
         .max_log_files(14)
         .build(home.join("logs"))
-        .map_err(|e| Error::internal("open the log", e))?;
+        .map_err(
+            |e| match std::error::Error::source(&e).and_then(|s| s.downcast_ref::<std::io::Error>()) {
+                Some(cause) => Error::writing_home("open the log", &home.join("logs"), cause),
+                None => Error::internal("open the log", e),
+            },
+        )?;
     let (writer, guard) = tracing_appender::non_blocking(file);
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("COFFRE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

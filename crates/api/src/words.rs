@@ -154,13 +154,22 @@ impl Words {
         }
     }
 
-    /// An error as a person reads it: what happened and why, and what to do next.
+    /// An error as a person reads it: what happened and why (and what went wrong on top of it), and what to do next.
     pub fn error(&self, error: &Error) -> (String, String) {
         let key = error.text();
-        let message = match self.find(&format!("errors.{key}.message")) {
+        let mut message = match self.find(&format!("errors.{key}.message")) {
             Some(text) => self.fill_text(text, error.details()),
             None => error.to_string(),
         };
+        for (name, also) in error.also() {
+            let (cause, _) = self.error(&also);
+            let mut facts = error.details().clone();
+            facts.insert("cause".to_owned(), cause.into());
+            // A fact at its end may be empty.
+            message.truncate(message.trim_end().len());
+            message.push(' ');
+            message.push_str(&self.fill(&format!("also.{name}"), &facts));
+        }
         let hint = self
             .find(&format!("errors.{key}.hint"))
             .map(|t| self.fill_text(t, error.details()))
@@ -171,7 +180,11 @@ impl Words {
     /// An error as the contract's JSON.
     pub fn error_json(&self, error: &Error) -> Value {
         let (message, hint) = self.error(error);
-        json!({"code": error.code().as_str(), "message": message, "hint": hint, "details": error.details()})
+        let mut details = error.details().clone();
+        for (name, also) in error.also() {
+            details.insert(name.to_owned(), self.error_json(&also));
+        }
+        json!({"code": error.code().as_str(), "message": message, "hint": hint, "details": details})
     }
 
     /// A number with its thousands apart: `1,284`, `1 284` (narrow no-break space).

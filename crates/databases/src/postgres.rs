@@ -176,7 +176,7 @@ impl DatabaseKind for Postgres {
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>> {
         self.validate(source)?;
         let application = format!("coffre {}", Id::new().short());
-        let server = Server::new(source, access.password.clone(), application, access.lock_wait)?;
+        let server = Server::new(source, application, &access)?;
         Ok(Box::new(OpenPostgres {
             options: source.options.clone(),
             format: self.dump_format(source),
@@ -253,8 +253,7 @@ impl Database for OpenPostgres {
     }
 
     fn prepare_target(&mut self) -> Result<()> {
-        self.target = Some(target::prepare(&self.server, &self.access.cancel)?);
-        Ok(())
+        target::prepare(&self.server, &self.access.cancel, &mut self.target)
     }
 
     fn load(&mut self, format: DumpFormat) -> Result<Box<dyn Load>> {

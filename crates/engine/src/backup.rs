@@ -125,10 +125,10 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             // Why the run failed is what a person needs; what could not even be written down comes after it.
             Err(match kept {
                 Ok(left) => match left.first() {
-                    Some(left) => error.with("left_behind", left.to_string()),
+                    Some(left) => error.with_also("left_behind", left),
                     None => error,
                 },
-                Err(also) => error.with("not_recorded", also.to_string()),
+                Err(also) => error.with_also("not_recorded", &also),
             })
         }
     }
@@ -245,6 +245,7 @@ fn attempt(
         cancel: cancel.clone(),
         threads: 0,
         stall: engine.stall()?,
+        places: places.iter().flatten().map(|p| p.storage.place()).collect(),
     };
     let mut news = News::new(observer, Some(backup.id), Step::Dumping, probe.estimated_bytes, true);
     let stored = store(&mut *dump, uploads, &options, &mut |raw, _stored| news.tell(raw))?;

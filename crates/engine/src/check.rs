@@ -87,6 +87,14 @@ pub fn read_and_check(
     }
 }
 
+/// Says which place hung, where reading from it came to a standstill.
+pub fn with_place(error: Error, place: impl FnOnce() -> String) -> Error {
+    match error.text() {
+        "read_stalled" => error.or_with("place", place()),
+        _ => error,
+    }
+}
+
 /// A dump that is truncated while it is made is one thing; stored bytes that are truncated are a failed verification.
 pub fn as_mismatch(error: Error) -> Error {
     match error.code() {

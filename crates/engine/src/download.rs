@@ -11,7 +11,7 @@ use coffre_model::progress::{Observer, Step};
 use coffre_model::storage::{Storage, Upload};
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
-use crate::check::Expected;
+use crate::check::{Expected, with_place};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::pipeline::read_back;
@@ -120,7 +120,8 @@ fn fetch(
             stall,
             &mut |n| news.tell(n),
             &mut sink,
-        )?;
+        )
+        .map_err(|e| with_place(e, || place.storage.place()))?;
     } else {
         let (reader, writer) = Tee::new(source, upload);
         read_back(
@@ -131,7 +132,8 @@ fn fetch(
             stall,
             &mut |n| news.tell(n),
             &mut |_| Ok(()),
-        )?;
+        )
+        .map_err(|e| with_place(e, || place.storage.place()))?;
         upload = writer.take()?;
     }
     upload.commit()

@@ -61,6 +61,11 @@ impl ForeignFile {
         Err(last)
     }
 
+    /// Its path, for people.
+    pub fn shown(&self) -> String {
+        self.path.display().to_string()
+    }
+
     /// The plain bytes, from the beginning.
     pub fn reader(&self) -> Result<Box<dyn Read + Send>> {
         plain(&self.path, self.key.as_ref())

@@ -386,7 +386,7 @@ pub(crate) fn fault(path: &Path, error: &io::Error) -> Error {
     let (code, text) = match error.kind() {
         ErrorKind::PermissionDenied => (Code::Privilege, "home_not_writable"),
         ErrorKind::ReadOnlyFilesystem => (Code::Internal, "home_read_only"),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (Code::Internal, "home_full"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (Code::HomeFull, "home_full"),
         ErrorKind::NotADirectory => (Code::Usage, "home_not_folder"),
         _ => (Code::Internal, "home_fault"),
     };

@@ -13,7 +13,7 @@ use coffre_model::restore::{CountComparison, Restore, RestoreMode, RestoreState,
 use coffre_model::source::Source;
 use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
 
-use crate::check::as_mismatch;
+use crate::check::{as_mismatch, with_place};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
 use crate::foreign_file::ForeignFile;
@@ -206,13 +206,16 @@ fn attempt(
     let runtime = engine.home.runtime_dir(&row.id)?;
     let access = engine.access(&job.target, job.password.clone(), runtime.path().to_owned(), cancel)?;
     let mut database = target_kind.open(&job.target, access)?;
-    step(engine, row, "prepare", |_| database.prepare_target())?;
-    let loaded = load_and_compare(engine, row, &proved, database.as_mut(), lease, observer, cancel);
+    // Also what was only begun: a target is taken back whether preparing it, writing that down, or anything later failed.
+    let loaded = step(engine, row, "prepare", |_| database.prepare_target())
+        .and_then(|()| load_and_compare(engine, row, &proved, database.as_mut(), lease, observer, cancel));
     row.remarks = database.remarks();
     if let Err(error) = loaded {
         return Err(match database.discard_target() {
             Ok(()) => error,
-            Err(left) => error.with("left_behind", left.to_string()),
+            Err(left) => error
+                .with("target", job.target.address.as_str())
+                .with_also("target_left", &left),
         });
     }
     Ok(())
@@ -297,9 +300,9 @@ fn load(
         raw_bytes: Some(proved.bytes.raw_bytes),
         raw_sha256: Some(&proved.bytes.raw_sha256),
     };
-    let reader = match (&proved.file, &proved.storage) {
-        (Some(file), _) => file.reader()?,
-        (None, Some(place)) => place.storage.open(&proved.key)?,
+    let (reader, place) = match (&proved.file, &proved.storage) {
+        (Some(file), _) => (file.reader()?, file.shown()),
+        (None, Some(place)) => (place.storage.open(&proved.key)?, place.storage.place()),
         (None, None) => return Err(Error::internal("restore", "neither file nor copy")),
     };
     read_back(
@@ -313,7 +316,8 @@ fn load(
             sink.write_all(bytes)
                 .map_err(|e| from_io(e, |e| Error::internal("load a dump", e)))
         },
-    )?;
+    )
+    .map_err(|e| with_place(e, || place))?;
     sink.finish()
 }
 
@@ -458,7 +462,7 @@ fn prove_file<'a>(
         &mut |n| news.tell(n),
         &mut |b| checker.feed(b),
     )
-    .map_err(|e| as_mismatch(e).or_with("key", shown()))?;
+    .map_err(|e| with_place(as_mismatch(e).or_with("key", shown()), shown))?;
     let parsed = checker.finish().map_err(|e| as_mismatch(e).or_with("key", shown()))?;
     Ok(Proved {
         storage: None,

@@ -182,7 +182,8 @@ pub trait Database: Send {
     fn look_at_target(&mut self) -> Result<Option<TargetLook>> {
         Ok(None)
     }
-    /// Looks at this database as a restore's target: creates it where it does not exist. Called once, before `load`.
+    /// Looks at this database as a restore's target: creates it where it does not exist. Called once, before `load`. Where it fails
+    /// midway, `discard_target` takes back what was made until then.
     ///
     /// # Errors
     /// `REFUSED` where there is anything in it: nothing that exists is ever touched.
@@ -191,7 +192,7 @@ pub trait Database: Send {
     fn load(&mut self, format: DumpFormat) -> Result<Box<dyn Load>>;
     /// Makes the loaded target final, after its counts were compared.
     fn settle_target(&mut self) -> Result<()>;
-    /// Takes back what `prepare_target` and `load` made, so that the target is as before. Idempotent.
+    /// Takes back what `prepare_target` (also one that failed) and `load` made, so that the target is as before. Idempotent.
     fn discard_target(&mut self) -> Result<()>;
     /// Remarks for a person about what was done to a target so far (owners that had to be left out, …), each told once.
     fn remarks(&mut self) -> Vec<Error> {

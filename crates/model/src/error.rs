@@ -60,6 +60,7 @@ codes! {
     SecretUnavailable = "SECRET_UNAVAILABLE" => 6, "Keychain locked or absent, vault not unlocked, secret not stored.";
     CatalogueCorrupt = "CATALOGUE_CORRUPT" => 1, "Coffre's own catalogue is damaged.";
     CatalogueNewer = "CATALOGUE_NEWER" => 1, "The catalogue was written by a newer Coffre.";
+    HomeFull = "HOME_FULL" => 1, "No space left where Coffre keeps its own files.";
 }
 
 impl fmt::Display for Code {
@@ -70,6 +71,10 @@ impl fmt::Display for Code {
 
 /// Facts of an error, by name; rendered into the text and given as `details` in JSON. Never a secret.
 pub type Details = BTreeMap<String, serde_json::Value>;
+
+/// Facts that are errors of their own: what was begun and could not be removed, at a destination or at a restore's target; and that not even
+/// the catalogue could be told.
+pub const ALSO: [&str; 3] = ["left_behind", "target_left", "not_recorded"];
 
 /// What went wrong. Boxed inside so that `Result<T>` stays small.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -108,11 +113,35 @@ impl Error {
         self
     }
 
+    /// Adds what went wrong on top of it, under one of [`ALSO`]. Whoever renders the error says that too.
+    #[must_use]
+    pub fn with_also(self, name: &str, also: &Error) -> Self {
+        self.with(name, serde_json::to_value(also).unwrap_or_default())
+    }
+
+    /// What went wrong on top of it, by name.
+    pub fn also(&self) -> impl Iterator<Item = (&'static str, Error)> {
+        ALSO.iter().filter_map(|name| {
+            let value = self.0.details.get(*name)?;
+            Some((*name, serde_json::from_value(value.clone()).ok()?))
+        })
+    }
+
     /// A fault of Coffre itself or of the machine, with the cause as a fact. `doing` says what was attempted.
     pub fn internal(doing: &str, cause: impl fmt::Display) -> Self {
         Error::new(Code::Internal, "internal")
             .with("doing", doing)
             .with("cause", cause.to_string())
+    }
+
+    /// What writing a file below the home ended with: `HOME_FULL` where its disk is full, else a fault with the cause.
+    pub fn writing_home(doing: &str, path: &std::path::Path, cause: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match cause.kind() {
+            StorageFull | QuotaExceeded => Error::new(Code::HomeFull, "home_full").with("cause", cause.to_string()),
+            _ => Error::internal(doing, cause),
+        }
+        .with("path", path.display().to_string())
     }
 
     /// The stable code.
@@ -242,6 +271,20 @@ mod tests {
         assert_eq!(from_io(wrapped, |e| Error::internal("read", e)), ours);
         let plain = from_io(std::io::Error::other("x"), |e| Error::internal("read", e));
         assert_eq!(plain.code(), Code::Internal);
+    }
+
+    #[test]
+    fn a_full_home_is_told_from_other_faults() {
+        let told = |kind| Error::writing_home("write", std::path::Path::new("/h/x"), &std::io::Error::from(kind));
+        assert_eq!(told(std::io::ErrorKind::StorageFull).code(), Code::HomeFull);
+        assert_eq!(told(std::io::ErrorKind::NotFound).code(), Code::Internal);
+    }
+
+    #[test]
+    fn what_went_wrong_on_top_comes_back() {
+        let second = Error::new(Code::Unreachable, "pg_unreachable").with("host", "h");
+        let first = Error::new(Code::Cancelled, "cancelled").with_also("target_left", &second);
+        assert_eq!(first.also().collect::<Vec<_>>(), [("target_left", second)]);
     }
 
     #[test]

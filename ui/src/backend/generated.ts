@@ -290,7 +290,7 @@ export type ChooseFile = { purpose: FilePurpose, };
 export type ChooseNewFile = { suggestion: string, };
 
 /** Stable error codes (`contract.md`, "Output and exit status"). A code exists only if a caller acts on it. */
-export type Code = "USAGE" | "NOT_FOUND" | "BUSY" | "REFUSED" | "CANCELLED" | "INTERRUPTED" | "INTERNAL" | "TOOL_MISSING" | "TOOL_TOO_OLD" | "TOOL_WRONG" | "UNREACHABLE" | "AUTH_FAILED" | "TLS_REFUSED" | "PRIVILEGE" | "LOCK_TIMEOUT" | "STALLED" | "DUMP_FAILED" | "DUMP_TRUNCATED" | "DUMP_EMPTY" | "DEST_UNREACHABLE" | "DEST_AUTH" | "DEST_FULL" | "DEST_IDENTITY" | "UPLOAD_INCOMPLETE" | "VERIFY_MISMATCH" | "DECRYPT_FAILED" | "ARCHIVE_UNSAFE" | "SECRET_UNAVAILABLE" | "CATALOGUE_CORRUPT" | "CATALOGUE_NEWER";
+export type Code = "USAGE" | "NOT_FOUND" | "BUSY" | "REFUSED" | "CANCELLED" | "INTERRUPTED" | "INTERNAL" | "TOOL_MISSING" | "TOOL_TOO_OLD" | "TOOL_WRONG" | "UNREACHABLE" | "AUTH_FAILED" | "TLS_REFUSED" | "PRIVILEGE" | "LOCK_TIMEOUT" | "STALLED" | "DUMP_FAILED" | "DUMP_TRUNCATED" | "DUMP_EMPTY" | "DEST_UNREACHABLE" | "DEST_AUTH" | "DEST_FULL" | "DEST_IDENTITY" | "UPLOAD_INCOMPLETE" | "VERIFY_MISMATCH" | "DECRYPT_FAILED" | "ARCHIVE_UNSAFE" | "SECRET_UNAVAILABLE" | "CATALOGUE_CORRUPT" | "CATALOGUE_NEWER" | "HOME_FULL";
 
 /** An error in words: `text` is the key below `errors.`, for a window that says it in words of its own. */
 export type CoffreError = { code: Code, text: string, message: string, hint: string, details: Details, };

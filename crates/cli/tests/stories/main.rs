@@ -5,8 +5,13 @@
 
 mod contract;
 mod contract_files;
+mod crm;
 mod names;
+mod postgres_faults;
 mod postgres_main_job;
+mod postgres_names;
+mod postgres_restore;
+mod postgres_tools;
 mod shop;
 mod sqlite_catalogue;
 mod sqlite_concurrency;

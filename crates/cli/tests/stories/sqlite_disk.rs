@@ -220,6 +220,7 @@ fn a_full_home() {
     coffre.ok(["vault", "init"]);
     with_destination(&disk, &coffre, 1);
     let good = coffre.json(["backup", "--source", "shop", "--to", "disk"])["backup"].clone();
+    let mut full = 0;
     for leave in [0, 4096, 16384, 65536] {
         small_disk.fill(leave);
         let outcome = coffre.run(["--json", "backup", "--source", "shop", "--to", "disk"]);
@@ -227,11 +228,18 @@ fn a_full_home() {
         if outcome.status == Some(0) {
             assert_eq!(outcome.json()["backup"]["state"], "verified", "{outcome}");
         } else {
-            assert!(!outcome.error_code().is_empty(), "{outcome}");
-            assert_eq!(outcome.status, Some(1), "{outcome}");
+            assert_eq!(
+                (outcome.error_code().as_str(), outcome.status),
+                ("HOME_FULL", Some(1)),
+                "{outcome}"
+            );
+            let message = outcome.json()["error"]["message"].as_str().unwrap().to_owned();
+            assert!(message.contains(home.to_str().unwrap()), "it says which folder: {outcome}");
+            full += 1;
         }
         small_disk.relieve();
     }
+    assert!(full > 0, "it was never full");
     // There is room again: it recovers by itself.
     coffre.json(["backup", "--source", "shop", "--to", "disk"]);
     coffre.ok(["verify", "--all"]);

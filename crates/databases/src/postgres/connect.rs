@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use coffre_model::database::Access;
 use coffre_model::source::{Source, Tls};
 use coffre_model::{Cancel, Code, Error, Result, Secret};
 use tokio::runtime::Runtime;
@@ -22,6 +23,8 @@ use super::tools::Version;
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a request to stop a query may take, and a last goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the search for sessions that were left behind may take.
+pub(crate) const END_LIMIT: Duration = Duration::from_millis(1500);
 /// How often the cancel flag is looked at while a query runs.
 const SLICE: Duration = Duration::from_millis(100);
 /// Longer names are cut off by the server without a word, so that another database could be meant.
@@ -41,11 +44,13 @@ pub(crate) struct Server {
     pub(crate) application: String,
     /// How long to wait for a lock.
     pub(crate) lock_wait: Duration,
+    /// How long one of our own questions may stay without an answer, unless it says otherwise: the stall limit on top of a lock's.
+    patience: Duration,
 }
 
 impl Server {
     /// Reads a source. Nothing is looked up or connected.
-    pub(crate) fn new(source: &Source, password: Option<Secret>, application: String, lock_wait: Duration) -> Result<Server> {
+    pub(crate) fn new(source: &Source, application: String, access: &Access) -> Result<Server> {
         let address = source.parsed()?;
         let port = address.port.unwrap_or(5432);
         let host = address.host.unwrap_or_else(|| usual_host(port));
@@ -56,9 +61,10 @@ impl Server {
             database: address.path,
             host,
             port,
-            password: password.filter(|password| !password.is_empty()),
+            password: access.password.clone().filter(|password| !password.is_empty()),
             application,
-            lock_wait,
+            lock_wait: access.lock_wait,
+            patience: access.stall + access.lock_wait,
         })
     }
 
@@ -252,7 +258,7 @@ impl Session {
             .build()
             .map_err(|e| Error::internal("start a runtime", e))?;
         let cancels = vec![cancel.clone()];
-        let connected = match wait(&runtime, &cancels, Some(limit), connect(server, database, options)) {
+        let connected = match wait(&runtime, &cancels, limit, connect(server, database, options)) {
             Ok(connected) => connected,
             Err(stop) => {
                 // A name that is still being looked up would otherwise be waited for.
@@ -283,12 +289,12 @@ impl Session {
             cancels,
             abandoned: false,
         };
-        session.settle()?;
+        session.settle(limit)?;
         Ok(session)
     }
 
-    /// Settings of every session, in one message. None of them waits or takes a snapshot.
-    fn settle(&mut self) -> Result<()> {
+    /// Settings of every session, in one message. None of them waits or takes a snapshot, so that they get no longer than connecting.
+    fn settle(&mut self, limit: Duration) -> Result<()> {
         let lock_timeout = format!("lock_timeout = {}", self.server.lock_wait.as_millis());
         let settings = [
             (0, "search_path = ''"),
@@ -302,11 +308,11 @@ impl Session {
         ];
         let known = settings.iter().filter(|(since, _)| self.version.series.0 >= *since);
         let message: String = known.map(|(_, setting)| format!("SET {setting};")).collect();
-        self.run(&message)?;
+        self.run_within(&message, limit)?;
         if self.version.series.0 >= 14 {
             // Ends a query whose client was killed within seconds. Not every system that servers run on can do it, and it is only good
             // to have.
-            let _where_it_can = self.run("SET client_connection_check_interval = 2000");
+            let _where_it_can = self.run_within("SET client_connection_check_interval = 2000", limit);
             self.cancels.iter().try_for_each(Cancel::check)?;
         }
         Ok(())
@@ -334,19 +340,19 @@ impl Session {
 
     /// Runs commands without an answer, all of them in one message.
     pub(crate) fn run(&mut self, sql: &str) -> Result<()> {
-        self.run_within(sql, None)
+        self.run_within(sql, self.server.patience)
     }
 
     /// As [`Session::run`], for at most so long.
-    pub(crate) fn run_within(&mut self, sql: &str, limit: Option<Duration>) -> Result<()> {
+    pub(crate) fn run_within(&mut self, sql: &str, limit: Duration) -> Result<()> {
         let (runtime, client) = self.open_parts()?;
         let answer = wait(runtime, &self.cancels, limit, client.batch_execute(sql));
         self.answered(answer, limit)
     }
 
-    /// Asks, for as long as it takes.
+    /// Asks.
     pub(crate) fn query(&mut self, sql: &str, params: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>> {
-        self.query_within(sql, params, None)
+        self.query_within(sql, params, self.server.patience)
     }
 
     /// Asks, for at most so long. Statements have no name, so that a connection pool in between does no harm.
@@ -354,7 +360,7 @@ impl Session {
         &mut self,
         sql: &str,
         params: &[(&(dyn ToSql + Sync), Type)],
-        limit: Option<Duration>,
+        limit: Duration,
     ) -> Result<Vec<Row>> {
         let (runtime, client) = self.open_parts()?;
         let answer = wait(runtime, &self.cancels, limit, client.query_typed(sql, params));
@@ -368,6 +374,31 @@ impl Session {
         row.try_get(0).map_err(|e| Error::internal("read an answer", e))
     }
 
+    /// Ends every other session of this piece of work at the server.
+    ///
+    /// # Errors
+    /// `STALLED` where one of them does not end; what a query can bring.
+    pub(crate) fn end_others(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let application = self.server.application.clone();
+        loop {
+            let left = self.query_within(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+                  WHERE application_name = $1 AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()",
+                &[(&application, Type::TEXT)],
+                END_LIMIT,
+            )?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            if began.elapsed() >= END_LIMIT {
+                let error = Error::new(Code::Stalled, "pg_query_stalled").with("seconds", END_LIMIT.as_secs());
+                return Err(self.server.named(error, &self.database));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn open_parts(&self) -> Result<(&Runtime, &Client)> {
         let closed = || Error::internal("use a session", "it is closed");
         Ok((
@@ -376,7 +407,7 @@ impl Session {
         ))
     }
 
-    fn answered<T>(&mut self, answer: std::result::Result<T, Stop<tokio_postgres::Error>>, limit: Option<Duration>) -> Result<T> {
+    fn answered<T>(&mut self, answer: std::result::Result<T, Stop<tokio_postgres::Error>>, limit: Duration) -> Result<T> {
         answer.map_err(|stop| match stop {
             Stop::Failed(error) => self.server.named(query_error(&error), &self.database),
             Stop::Cancelled(error) => {
@@ -385,7 +416,7 @@ impl Session {
             }
             Stop::TooLong => {
                 self.abandoned = true;
-                let error = Error::new(Code::Stalled, "pg_query_stalled").with("seconds", limit.unwrap_or_default().as_secs());
+                let error = Error::new(Code::Stalled, "pg_query_stalled").with("seconds", limit.as_secs());
                 self.server.named(error, &self.database)
             }
         })
@@ -422,7 +453,7 @@ impl Drop for Session {
 fn wait<T, E>(
     runtime: &Runtime,
     cancels: &[Cancel],
-    limit: Option<Duration>,
+    limit: Duration,
     answer: impl Future<Output = std::result::Result<T, E>>,
 ) -> std::result::Result<T, Stop<E>> {
     let began = Instant::now();
@@ -435,7 +466,7 @@ fn wait<T, E>(
             if let Ok(answer) = tokio::time::timeout(SLICE, &mut answer).await {
                 return answer.map_err(Stop::Failed);
             }
-            if limit.is_some_and(|limit| began.elapsed() >= limit) {
+            if began.elapsed() >= limit {
                 return Err(Stop::TooLong);
             }
         }

@@ -56,7 +56,7 @@ pub(crate) fn count(session: &mut Session, tables: &[Table], stall: Duration) ->
         // ONLY: children and partitions are counted by themselves.
         let sql = format!("SELECT pg_catalog.count(*) FROM ONLY {}", table.sql());
         let rows = session
-            .query_within(&sql, &[], Some(limit))
+            .query_within(&sql, &[], limit)
             .map_err(|error| error.or_with("table", table.display()))?;
         let row = rows.first().ok_or_else(|| Error::internal("count rows", "no answer"))?;
         let rows: i64 = row.try_get(0).map_err(|e| Error::internal("count rows", e))?;
@@ -147,10 +147,10 @@ fn count_and_hold(
     loop {
         match finish.recv_timeout(HEARTBEAT.min(stall)) {
             Ok(()) => {
-                session.run_within("COMMIT", Some(stall))?;
+                session.run_within("COMMIT", stall)?;
                 return Ok(counts);
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => session.run_within("SELECT", Some(stall))?,
+            Err(mpsc::RecvTimeoutError::Timeout) => session.run_within("SELECT", stall)?,
             // The dump is gone; nobody reads this.
             Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(counts),
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use coffre_model::database::{Access, Checker, Dump, DumpFacts, DumpFormat, Parsed};
 use coffre_model::manifest::Scope;
@@ -14,7 +14,7 @@ use coffre_model::{Cancel, Code, Error, Result};
 use tokio_postgres::types::Type;
 
 use super::archive::Archive;
-use super::connect::{Server, Session, session_options};
+use super::connect::{END_LIMIT, Server, Session, session_options};
 use super::counts::{self, Counting};
 use super::environment::Environment;
 use super::failure;
@@ -28,10 +28,8 @@ use crate::process::{ChildOutput, Invocation, Limits};
 const LOCKED_AT_ONCE: usize = 500;
 /// How often locking begins anew because a table was dropped meanwhile.
 const LOCK_TRIES: usize = 5;
-/// How often a dump begins anew because somebody came between our locks and the program's.
-const START_TRIES: usize = 5;
-/// How long the search for sessions that were left behind may take.
-const SWEEP_LIMIT: Duration = Duration::from_millis(1500);
+/// How often, at least, a dump begins anew because somebody came between our locks and the program's; for as long as a lock is waited for.
+const START_TRIES: u64 = 5;
 
 /// Everything that a dump is made from.
 pub(crate) struct Plan<'a> {
@@ -85,12 +83,17 @@ fn open(plan: &Plan<'_>) -> Result<(Session, Option<String>)> {
 /// # Errors
 /// `LOCK_TIMEOUT` naming the table, `PRIVILEGE`, `TOOL_MISSING`, `STALLED`, and what connecting can bring.
 pub(crate) fn start(plan: &Plan<'_>) -> Result<PgDump> {
-    for _ in 1..START_TRIES {
+    let began = Instant::now();
+    let mut tries = 0_u64;
+    loop {
         if let Some(dump) = try_start(plan)? {
             return Ok(dump);
         }
+        tries += 1;
+        if tries >= START_TRIES && began.elapsed() >= plan.access.lock_wait {
+            return Err(Error::new(Code::LockTimeout, "pg_lock_contention").with("tries", tries));
+        }
     }
-    try_start(plan)?.ok_or_else(|| Error::new(Code::LockTimeout, "pg_lock_contention").with("tries", START_TRIES))
 }
 
 /// Nothing where somebody who wants a table for himself alone came between our locks and the program's: he waits for us, the program waits
@@ -154,7 +157,7 @@ fn is_in_the_way(session: &mut Session, plan: &Plan<'_>) -> Result<bool> {
           WHERE a.application_name = $1 AND a.wait_event_type = 'Lock' AND a.pid <> pg_catalog.pg_backend_pid()
             AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(other))",
         &[(&plan.server.application, Type::TEXT)],
-        Some(plan.access.stall),
+        plan.access.stall,
     )?;
     Ok(!rows.is_empty())
 }
@@ -431,21 +434,8 @@ impl Drop for PgDump {
 pub(crate) fn end_sessions(server: &Server) {
     // The work's own flag may be raised already.
     let free = Cancel::new();
-    let began = Instant::now();
-    let Ok(mut session) = Session::open_within(server, &server.database, &free, SWEEP_LIMIT) else {
-        // No way to the server: then nothing can be done about what it still does.
-        return;
-    };
-    while began.elapsed() < SWEEP_LIMIT {
-        let left = session.query_within(
-            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-              WHERE application_name = $1 AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()",
-            &[(&server.application, Type::TEXT)],
-            Some(SWEEP_LIMIT),
-        );
-        if left.is_ok_and(|rows| rows.is_empty()) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    // No way to the server, or no answer: then nothing can be done about what it still does.
+    if let Ok(mut session) = Session::open_within(server, &server.database, &free, END_LIMIT) {
+        let _what_it_still_does = session.end_others();
     }
 }

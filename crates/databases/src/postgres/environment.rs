@@ -154,7 +154,7 @@ struct PasswordFile(PathBuf);
 
 impl PasswordFile {
     fn write(folder: &Path, line: &Secret) -> Result<PasswordFile> {
-        let failed = |e: std::io::Error| Error::internal("write a password file", e);
+        let failed = |e: std::io::Error| Error::writing_home("write a password file", folder, &e);
         let path = folder.join(format!("pgpass-{}", Id::new().short()));
         let mut file = OpenOptions::new()
             .write(true)

@@ -341,7 +341,7 @@ struct ListFile(PathBuf);
 impl ListFile {
     /// Everything but comments on extensions, which only an extension's owner may make. Nothing where there are none.
     fn without_extension_comments(access: &Access, archive: &Archive) -> Result<Option<ListFile>> {
-        let failed = |e| Error::internal("write a list of entries", e);
+        let failed = |e| Error::writing_home("write a list of entries", &access.runtime, &e);
         let entries = archive.entries().unwrap_or_default();
         let foreign =
             |entry: &&super::archive::ArchiveEntry| entry.description == "COMMENT" && entry.tag.starts_with("EXTENSION ");
@@ -385,7 +385,7 @@ fn signs_of_life(server: Server, series: Series) -> Alive {
     Box::new(move || {
         let ask = || -> Result<Option<String>> {
             let mut session = Session::open_within(&server, &server.database, &Cancel::new(), ALIVE_LIMIT)?;
-            let rows = session.query_within(&sql, &[(&server.application, Type::TEXT)], Some(ALIVE_LIMIT))?;
+            let rows = session.query_within(&sql, &[(&server.application, Type::TEXT)], ALIVE_LIMIT)?;
             Ok(rows.first().and_then(|row| row.try_get(0).ok()))
         };
         match ask() {

@@ -18,25 +18,28 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A target that was looked at, and what must be known to take everything back.
 pub(crate) enum Target {
+    /// It was not there, we asked for it, and no answer came: perhaps made.
+    Asked,
     /// Made by us.
     Made,
     /// There before, with nothing in it but these extensions.
     Empty { extensions: BTreeSet<String> },
 }
 
-/// Looks at the target; makes it where it does not exist.
+/// Looks at the target; makes it where it does not exist. `made` knows at every moment what there is to take back.
 ///
 /// # Errors
 /// `REFUSED` naming what is in it; `PRIVILEGE` where a database may not be made; what connecting can bring.
-pub(crate) fn prepare(server: &Server, cancel: &Cancel) -> Result<Target> {
+pub(crate) fn prepare(server: &Server, cancel: &Cancel, made: &mut Option<Target>) -> Result<()> {
     match Session::open(server, &server.database, cancel) {
         Ok(mut session) => {
             probe::check_version(&session)?;
             assert_empty(server, &mut session)?;
             let extensions = extensions(&mut session)?;
-            Ok(Target::Empty { extensions })
+            *made = Some(Target::Empty { extensions });
+            Ok(())
         }
-        Err(error) if error.text() == "pg_database_absent" => make(server, cancel).map(|()| Target::Made),
+        Err(error) if error.text() == "pg_database_absent" => make(server, cancel, made),
         Err(error) => Err(error),
     }
 }
@@ -97,6 +100,7 @@ pub(crate) fn discard(server: &Server, target: &Target) -> Result<()> {
     // Taking back happens after a failure or a cancel, and must not be stopped by it.
     let free = Cancel::new();
     match target {
+        Target::Asked => remove_if_made(server, &free),
         Target::Made => remove(server, &free),
         Target::Empty { extensions } => empty(server, extensions, &free),
     }
@@ -107,13 +111,15 @@ fn elsewhere(server: &Server, cancel: &Cancel) -> Result<Session> {
     for database in ELSEWHERE.into_iter().filter(|name| *name != server.database) {
         match Session::open(server, database, cancel) {
             Ok(session) => return Ok(session),
+            // It is the server that is silent, not the database: the next one would take as long.
+            Err(error) if error.text() == "pg_no_answer" => return Err(error),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| Error::internal("connect", "no database to connect to")))
 }
 
-fn make(server: &Server, cancel: &Cancel) -> Result<()> {
+fn make(server: &Server, cancel: &Cancel, made: &mut Option<Target>) -> Result<()> {
     let mut session = elsewhere(server, cancel)?;
     probe::check_version(&session)?;
     let encoding: String = session
@@ -126,23 +132,57 @@ fn make(server: &Server, cancel: &Cancel) -> Result<()> {
             sql.push_str(" LOCALE_PROVIDER libc");
         }
     }
-    session.run(&sql).map_err(|error| match error.detail("sqlstate").as_deref() {
+    *made = Some(Target::Asked);
+    let error = match session.run(&sql) {
+        Ok(()) => {
+            *made = Some(Target::Made);
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    let state = error.detail("sqlstate");
+    // The server said no; a session that was ended by somebody (class 57) may have come through nevertheless.
+    if state.as_deref().is_some_and(|state| !state.starts_with("57")) {
+        *made = None;
+    }
+    Err(match state.as_deref() {
         Some("42501") => may_not_make(server),
         Some("42P04") => Error::new(Code::Refused, "pg_target_appeared").with("database", server.database.clone()),
         _ => error,
     })
 }
 
+/// Takes back a database that was asked for without an answer. It was not there a moment before; still, only one with nothing in it and
+/// nobody in it is removed.
+fn remove_if_made(server: &Server, cancel: &Cancel) -> Result<()> {
+    let mut session = elsewhere(server, cancel)?;
+    // The server may still be making it, for somebody who does not listen any more.
+    session.end_others()?;
+    match Session::open(server, &server.database, cancel) {
+        Ok(mut target) => {
+            if !objects(&mut target)?.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(error) if error.text() == "pg_database_absent" => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    session.run_within(
+        &format!("DROP DATABASE IF EXISTS {}", sql_name(&server.database)),
+        REMOVE_LIMIT,
+    )
+}
+
 fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
     let mut session = elsewhere(server, cancel)?;
     let name = sql_name(&server.database);
     if session.version().series.0 >= 13 {
-        return session.run_within(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), Some(REMOVE_LIMIT));
+        return session.run_within(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), REMOVE_LIMIT);
     }
     // Our own sessions there may still be ending; nobody else knows of a database that we made a moment ago.
     let mut tries = 50;
     loop {
-        let dropped = session.run_within(&format!("DROP DATABASE IF EXISTS {name}"), Some(REMOVE_LIMIT));
+        let dropped = session.run_within(&format!("DROP DATABASE IF EXISTS {name}"), REMOVE_LIMIT);
         tries -= 1;
         match dropped {
             Err(error) if error.detail("sqlstate").as_deref() == Some("55006") && tries > 0 => {

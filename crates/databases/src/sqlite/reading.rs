@@ -503,7 +503,7 @@ const LEFT_BEHIND: [&str; 2] = ["-journal", "-wal"];
 fn private_copy(named: &Path, file: &Path, connection: &Connection, access: &Access) -> Result<Option<tempfile::TempDir>> {
     let fail = |e: rusqlite::Error| reading(&e, named);
     let room = |e: std::io::Error| match writing(&e, &access.runtime) {
-        full if full.code() == Code::DestFull => about(Code::DumpFailed, "sqlite_copy_full", named).with("cause", e.to_string()),
+        full if full.code() == Code::DestFull => about(Code::HomeFull, "sqlite_copy_full", named).with("cause", e.to_string()),
         other => other,
     };
     let source = MainFile::of(connection).map_err(fail)?;

@@ -69,9 +69,9 @@ fn translate(error: &rusqlite::Error, path: &Path) -> Error {
     let extended = error.sqlite_error().map_or(0, |e| e.extended_code);
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(path, error),
-        Some(ErrorCode::DiskFull) => about(Code::Internal, "catalogue_full"),
+        Some(ErrorCode::DiskFull) => about(Code::HomeFull, "catalogue_full"),
         // The shared-memory file and a few other calls say "input/output" where the disk is full.
-        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if disk_is_full(path) => about(Code::Internal, "catalogue_full"),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if disk_is_full(path) => about(Code::HomeFull, "catalogue_full"),
         Some(ErrorCode::SystemIoFailure) => about(Code::Internal, "catalogue_io").with("sqlite", extended),
         Some(ErrorCode::CannotOpen) => about(Code::Internal, "catalogue_open"),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {

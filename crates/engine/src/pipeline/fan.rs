@@ -36,6 +36,8 @@ struct State {
 
 struct Lane {
     id: Id,
+    /// What the place is called, where that is known.
+    place: Option<String>,
     /// Bounded by the pool that the pieces come from.
     queue: VecDeque<Arc<Piece>>,
     /// No piece comes after those in the queue.
@@ -61,11 +63,18 @@ impl State {
 
 impl Fan {
     /// Starts a thread for each upload.
-    pub(super) fn start(uploads: Vec<(Id, Box<dyn Upload>)>, cancel: &Cancel, stall: Duration) -> Result<Self> {
+    pub(super) fn start(
+        uploads: Vec<(Id, Box<dyn Upload>)>,
+        places: &[String],
+        cancel: &Cancel,
+        stall: Duration,
+    ) -> Result<Self> {
         let lanes = uploads
             .iter()
-            .map(|(id, _)| Lane {
+            .enumerate()
+            .map(|(index, (id, _))| Lane {
                 id: *id,
+                place: places.get(index).cloned(),
                 queue: VecDeque::new(),
                 ended: false,
                 closed: false,
@@ -127,6 +136,10 @@ impl Fan {
             .collect();
         for lane in stalled {
             let error = Error::new(Code::Stalled, "upload_stalled").with("seconds", self.0.stall.as_secs());
+            let error = match &state.lanes[lane].place {
+                Some(place) => error.with("place", place.as_str()),
+                None => error,
+            };
             state.fail(lane, error);
         }
         all_failed(&state)

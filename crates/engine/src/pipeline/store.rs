@@ -31,6 +31,8 @@ pub struct StoreOptions {
     pub threads: usize,
     /// An upload that takes no byte for so long has failed (`STALLED`). Commits are not counted here.
     pub stall: Duration,
+    /// What the places of the uploads are called, in their order, for whoever reads that one of them hangs; may be left out.
+    pub places: Vec<String>,
 }
 
 /// What came of it.
@@ -89,7 +91,7 @@ pub fn store(
         Compression::None => buffers::RAW_PIECES + uploads.len(),
     };
     let stored_pool = Pool::new(buffers::STORED_PIECES + uploads.len(), buffers::PIECE);
-    let fan = Fan::start(uploads, &options.cancel, options.stall)?;
+    let fan = Fan::start(uploads, &options.places, &options.cancel, options.stall)?;
     let stored = Arc::new(AtomicU64::new(0));
     let (feed, pieces) = channel();
     let (answer, encoded) = sync_channel(1);

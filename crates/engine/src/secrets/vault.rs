@@ -385,9 +385,12 @@ impl SecretStore for Vault {
 }
 
 fn write_failed(path: &Path, error: &std::io::Error) -> Error {
-    unavailable("vault_write")
-        .with("path", path.to_string_lossy())
-        .with("cause", error.to_string())
+    match Error::writing_home("vault", path, error) {
+        full if full.code() == Code::HomeFull => full,
+        _ => unavailable("vault_write")
+            .with("path", path.to_string_lossy())
+            .with("cause", error.to_string()),
+    }
 }
 
 /// 0600 whatever the umask says.

@@ -118,6 +118,7 @@ pub(super) fn options(compression: Compression, encryption: Encryption) -> Store
         cancel: Cancel::new(),
         threads: 2,
         stall: LONG,
+        places: Vec::new(),
     }
 }
 

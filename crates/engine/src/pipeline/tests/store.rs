@@ -368,10 +368,12 @@ fn a_hanging_upload_is_given_up_and_the_others_go_on() {
     let uploads: Vec<(Id, Box<dyn Upload>)> = vec![(Id::new(), Box::new(hanging)), (Id::new(), Box::new(good.clone()))];
     let mut options = options(Compression::None, Encryption::None);
     options.stall = Duration::from_secs(1);
+    options.places = vec!["/mnt/slow".to_owned(), "/mnt/good".to_owned()];
     let plain = noise(20 << 20, 4);
     let stored = store(&mut &plain[..], uploads, &options, &mut quiet()).unwrap();
     let error = stored.uploads[0].1.as_ref().err().unwrap();
     assert_eq!(told(error), ("STALLED", "upload_stalled".into()));
+    assert_eq!(error.detail("place").as_deref(), Some("/mnt/slow"));
     assert!(good.bytes() == plain);
     open(&gate);
     while dropped.load(Ordering::SeqCst) == 0 {
