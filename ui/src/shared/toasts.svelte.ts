@@ -29,6 +29,11 @@ class Toasts {
     this.list = this.list.filter((toast) => toast.id !== id)
   }
 
+  /** Something opens that needs the room: what was only a confirmation goes; failures, and what can be undone, stay. */
+  makeRoom(): void {
+    this.list = this.list.filter((toast) => toast.bad || toast.undo)
+  }
+
   /** Takes back the newest act that can be. Answers whether there was one. */
   undo(): boolean {
     const toast = this.list.findLast((t) => t.undo)
