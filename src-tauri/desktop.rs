@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use coffre_api::model::{Error, Result};
 use coffre_api::start::{self, Log};
 use coffre_api::window::events::{BackendEvent, Noun};
+use coffre_api::window::tray::Tray;
 use coffre_api::window::{Setup, Window};
 use coffre_api::words::{Language, Words};
 use tauri::{AppHandle, Emitter, Manager};
@@ -25,6 +26,8 @@ pub(crate) struct Desktop {
     log: OnceLock<Result<Log>>,
     /// Whether closing the window leaves Coffre in the tray.
     close_to_tray: AtomicBool,
+    /// What the tray shows. Never asked for by the thread that draws, which whoever draws waits for.
+    tray: Mutex<Option<Tray>>,
 }
 
 /// One name on the session's bus for each home that is not the usual one.
@@ -44,6 +47,7 @@ impl Desktop {
             window: OnceLock::new(),
             log: OnceLock::new(),
             close_to_tray: AtomicBool::new(true),
+            tray: Mutex::new(None),
         }
     }
 
@@ -107,6 +111,11 @@ impl Desktop {
             Some(window) => window.words(),
             None => Words::new(self.system_language),
         }
+    }
+
+    /// What the tray shows; nothing before it was drawn.
+    pub(crate) fn drawn_tray(&self) -> MutexGuard<'_, Option<Tray>> {
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn closes_to_tray(&self) -> bool {

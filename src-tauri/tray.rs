@@ -45,8 +45,15 @@ pub(crate) fn refresh(desktop: &Desktop) {
         // Drawn when Coffre is open.
         return;
     };
-    if let Err(error) = draw(app, &window.tray()) {
-        tracing::error!(%error, "draw the tray icon");
+    // One after the other: two at once would make two icons. What is shown already is left alone: a menu that is open stays open.
+    let mut drawn = desktop.drawn_tray();
+    let tray = window.tray();
+    if drawn.as_ref() == Some(&tray) {
+        return;
+    }
+    match draw(app, &tray) {
+        Ok(()) => *drawn = Some(tray),
+        Err(error) => tracing::error!(%error, "draw the tray icon"),
     }
 }
 
