@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { folder, open, run, test, tray, until } from './desktop.mjs'
+import { folder, open, run, sleep, test, tray, until } from './desktop.mjs'
 
 /** A database that takes a while: nothing in it can be compressed, and the highest level tries. */
 async function slow(desk) {
@@ -59,6 +59,8 @@ test('a running backup shows its progress and is really cancelled; quitting asks
   const pid = await processOf(desk)
   await (await tray()).choose('Quit')
   await desk.read('A backup is running. Quit anyway?')
+  await desk.find('button', 'Stay')
+  await sleep(400)
   await desk.picture('story-quit')
   await desk.click('button', 'Stay')
   assert.ok(await alive(pid))

@@ -174,7 +174,8 @@ pub(super) fn look(path: &Path, made_before: bool) -> Result<Option<u32>> {
     let (true, Some(version), Some(application)) = (header.starts_with(b"SQLite format 3\0"), number(60), number(68)) else {
         return Err(corrupt(path, "file is not a database"));
     };
-    if version > SCHEMA {
+    // Only what is a catalogue can be a newer one: noise would otherwise be sent to wait for an update that never comes.
+    if application == APPLICATION_ID && version > SCHEMA {
         return Err(newer(path, version));
     }
     if application != APPLICATION_ID || version == 0 {
