@@ -1,8 +1,9 @@
 // Coffre as a good citizen of the desktop.
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { folder, notifications, open, PROGRAM, run, test, tray, until } from './desktop.mjs'
+import { coffre, folder, notifications, open, PROGRAM, run, test, tray, until } from './desktop.mjs'
 
 /** Windows of Coffre that can be seen. */
 const shown = async () => {
@@ -103,12 +104,8 @@ test('names with markup are text, in the window and in notifications', async () 
   })
   assert.ok(added.ok, JSON.stringify(added))
   const begun = await desk.invoke('run_backup', { args: { plan_id: null, source_id: added.ok.id } })
-  const told = await until('a notification', async () => {
-    const all = await notifications()
-    return all.length > 0 && all
-  })
-  assert.ok(told[0].title.includes(name), told[0].title)
-  assert.ok(!told[0].body.includes('<b>') || told[0].body.includes('&lt;b&gt;'), told[0].body)
+  const told = await until('a notification', async () => (await notifications()).find((one) => one.title.includes(name)))
+  assert.ok(!told.body.includes('<b>') || told.body.includes('&lt;b&gt;'), told.body)
   assert.ok(begun.error || begun.ok)
   await desk.go('/backups')
   await desk.read(name)
@@ -117,18 +114,40 @@ test('names with markup are text, in the window and in notifications', async () 
   assert.equal(await desk.driver.executeScript('return document.images.length'), 0)
 })
 
-test('a damaged catalogue has a view of its own, and Coffre starts anew without throwing it away', async () => {
+test('a damaged catalogue has a view of its own; set aside, it comes back from the manifests', async () => {
   const home = join(folder(), 'home')
-  mkdirSync(home, { mode: 0o700 })
-  writeFileSync(join(home, 'catalogue.db'), 'SQLite format 3\0 and then nonsense'.padEnd(8192, 'x'))
+  const file = join(folder(), 'shop.db')
+  execFileSync('sqlite3', [file, 'CREATE TABLE orders(x); INSERT INTO orders VALUES (1), (2)'])
+  await coffre(home, 'source', 'add', `sqlite://${file}`, '--name', 'shop')
+  await coffre(home, 'backup', '--source', 'shop')
+  const before = await coffre(home, 'list')
+  for (const log of ['-wal', '-shm']) rmSync(join(home, `catalogue.db${log}`), { force: true })
+  writeFileSync(join(home, 'catalogue.db'), 'SQLite format 3\0 and then noise '.padEnd(8192, 'x'))
+
   const desk = await open({ home })
   await desk.read('CATALOGUE_CORRUPT')
   await desk.picture('story-catalogue-corrupt')
-  assert.ok((await tray()).labels.length > 0)
+  assert.match((await tray()).labels[0], /catalogue/i)
   await desk.click('button', 'Set it aside and begin anew')
-  // What comes next: where the backups are, from which the catalogue is made anew.
-  await desk.find('heading', 'New destination')
-  assert.ok(readdirSync(home).some((name) => name !== 'catalogue.db' && name.includes('catalogue') && statSync(join(home, name)).size >= 8192))
+  assert.ok(readdirSync(home).some((name) => name !== 'catalogue.db' && name.includes('catalogue')))
+
+  await desk.find('heading', 'Recover')
+  await desk.write('Name', 'local')
+  await desk.write('Path', join(home, 'backups'))
+  await desk.click('button', 'Read the backups')
+  await desk.read('1 backup found')
+  // What nobody has read since is not green; read to its end, it is.
+  const found = (await coffre(home, 'list')).backups
+  assert.deepEqual(
+    found.map((one) => [one.code, one.rows, one.state]),
+    before.backups.map((one) => [one.code, one.rows, 'stored']),
+  )
+  const panel = '[aria-label="Chosen backup"]'
+  await desk.go(`/backups/${found[0].id}`)
+  await desk.read('Stored', panel)
+  await desk.click('button', 'Verify', { inside: panel })
+  await desk.read('Verified', panel)
+  await desk.picture('story-recovered')
 })
 
 test('SIGTERM ends Coffre cleanly', async () => {

@@ -23,6 +23,12 @@ mkdirSync(PICTURES, { recursive: true })
 /** Far more than anything takes: whoever waits longer waits for something that does not come. */
 const PATIENCE = 60_000
 
+/** The terminal on a home. */
+export async function coffre(home, ...args) {
+  const { stdout } = await run(COFFRE, [...args, '--json'], { env: { ...process.env, COFFRE_HOME: home } })
+  return JSON.parse(stdout)
+}
+
 const desks = []
 
 /** A bounded test: a window that hangs must fail the run, not stop it. What could be seen when it failed is kept. */
@@ -162,9 +168,8 @@ class Desk {
     )
   }
   /** The terminal on the same home: the witness beside the window. */
-  async coffre(...args) {
-    const { stdout } = await run(COFFRE, [...args, '--json'], { env: { ...this.env, COFFRE_HOME: this.home } })
-    return JSON.parse(stdout)
+  coffre(...args) {
+    return coffre(this.home, ...args)
   }
   async resize(width, height) {
     await this.driver.manage().window().setRect({ width, height })
