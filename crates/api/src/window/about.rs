@@ -258,7 +258,10 @@ impl Window {
             Some(_) if !self.works().is_empty() => return Err(Error::new(Code::Busy, "catalogue_in_use_here")),
             Some(error) => {
                 self.shut(error);
-                crate::catalogues::set_aside_if_damaged(&self.0.opening)?
+                let aside = crate::catalogues::set_aside_if_damaged(&self.0.opening)?;
+                // At once: whoever reads next must not be told of the old one.
+                self.open_again(std::time::Duration::ZERO)?;
+                aside
             }
         };
         self.changed(tags(&Noun::ALL));

@@ -185,16 +185,21 @@ impl Window {
         if shut.1.elapsed() < TRY_AGAIN {
             return Err(shut.0);
         }
-        let coffre = self.try_again()?;
+        self.open_again(TRY_AGAIN)
+    }
+
+    /// Opens the catalogue, where that was not tried in the last `pause`, and tells the window that everything is new.
+    fn open_again(&self, pause: Duration) -> Result<Arc<Coffre>> {
+        let coffre = self.try_again(pause)?;
         self.opened(&coffre)?;
         self.changed(tags(&Noun::ALL));
         Ok(coffre)
     }
 
-    fn try_again(&self) -> Result<Arc<Coffre>> {
+    fn try_again(&self, pause: Duration) -> Result<Arc<Coffre>> {
         let mut door = self.0.door.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster.
-        if matches!(&*door, Door::Shut(_, tried) if tried.elapsed() >= TRY_AGAIN) {
+        if matches!(&*door, Door::Shut(_, tried) if tried.elapsed() >= pause) {
             *door = open_door(&self.0.opening);
         }
         match &*door {
