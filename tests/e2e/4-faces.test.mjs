@@ -77,7 +77,9 @@ test('everything with the keyboard alone, in French', async () => {
   })
   assert.ok(door)
   await desk.keys(Key.ENTER)
-  await desk.read(/Vérifiée/)
+  await desk.read(/Vérifiée/, 'aside.panel')
+  await desk.invoke('set_setting', { args: { key: 'theme', value: 'dark' } })
+  await until('the theme', async () => (await desk.driver.executeScript('return document.documentElement.dataset.theme')) === 'dark')
   await desk.picture('story-clavier-verifiee')
   // The palette, from anywhere.
   await desk.keys(Key.chord(Key.CONTROL, 'k'))

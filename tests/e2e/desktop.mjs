@@ -156,6 +156,8 @@ class Desk {
   }
   /** A picture of the window, for people to look at. */
   async picture(name) {
+    // What moves has come to rest; nothing is asserted on a picture.
+    await sleep(300)
     writeFileSync(join(PICTURES, `${name}.png`), Buffer.from(await this.driver.takeScreenshot(), 'base64'))
   }
   /** Calls a command of the backend directly, as a page could. */
