@@ -27,6 +27,8 @@ for language in en fr; do
 done
 for shell in bash zsh fish; do "$programs/coffre" completions "$shell" >"$stage/completion.$shell"; done
 
+gzip -9nc CHANGELOG.md >"$stage/changelog.gz"
+
 # The libraries that the programs were linked with, in the versions whose symbols they use.
 printf 'Source: coffre\n\nPackage: coffre\nArchitecture: any\n' >"$stage/debian/control"
 depends="$(env -C "$stage" dpkg-shlibdeps -O "$programs/coffre-desktop" "$programs/coffre" 2>"$stage/shlibdeps.log")" || {
@@ -37,6 +39,7 @@ depends="$(env -C "$stage" dpkg-shlibdeps -O "$programs/coffre-desktop" "$progra
 jq -n --arg stage "$stage" --arg programs "$programs" --arg depends "${depends#shlibs:Depends=}" '{
   bundle: { linux: { deb: { depends: ($depends | split(", ")), files: {
     "/usr/bin/coffre": "\($programs)/coffre",
+    "/usr/share/doc/coffre/changelog.gz": "\($stage)/changelog.gz",
     "/usr/share/bash-completion/completions/coffre": "\($stage)/completion.bash",
     "/usr/share/zsh/vendor-completions/_coffre": "\($stage)/completion.zsh",
     "/usr/share/fish/vendor_completions.d/coffre.fish": "\($stage)/completion.fish",
