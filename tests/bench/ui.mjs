@@ -108,35 +108,49 @@ function start(title, program, home) {
 
 const spread = (all, digits = 0) => `${median(all).toFixed(digits)} (${Math.min(...all).toFixed(digits)} to ${most(all).toFixed(digits)})`
 
-// ── Starting and resting ──
+const wanted = process.argv.slice(2)
+const asked = (name) => wanted.length === 0 || wanted.includes(name)
 const home = usual()
 console.log('| what | ours | empty application | worth | goal | |\n|---|---|---|---|---|---|')
-start('Empty', EMPTY, home)
-start('Coffre', PROGRAM, home)
-const paints = { ours: [], first: [], empty: [], ratio: [], firstRatio: [] }
-for (let i = 0; i < PAIRS; i++) {
-  const empty = start('Empty', EMPTY, home).useful
-  const ours = start('Coffre', PROGRAM, home).useful
-  const first = start('Coffre', PROGRAM, join(base, `first-${i}`)).useful
-  paints.ours.push(ours)
-  paints.first.push(first)
-  paints.empty.push(empty)
-  paints.ratio.push(ours / empty)
-  paints.firstRatio.push(first / empty)
+// ── Starting ──
+if (asked('start')) {
+  start('Empty', EMPTY, home)
+  start('Coffre', PROGRAM, home)
+  const paints = { ours: [], first: [], empty: [], ratio: [], firstRatio: [] }
+  for (let i = 0; i < PAIRS; i++) {
+    const empty = start('Empty', EMPTY, home).useful
+    const ours = start('Coffre', PROGRAM, home).useful
+    const first = start('Coffre', PROGRAM, join(base, `first-${i}`)).useful
+    paints.ours.push(ours)
+    paints.first.push(first)
+    paints.empty.push(empty)
+    paints.ratio.push(ours / empty)
+    paints.firstRatio.push(first / empty)
+  }
+  row('from the start to the first useful picture (the overview, complete), ms', spread(paints.ours), spread(paints.empty), median(paints.ratio), 1.3, ' ×')
+  row('the same, the very first start (a home is made, the welcome is shown), ms', spread(paints.first), spread(paints.empty), median(paints.firstRatio), null, ' ×')
 }
-row('from the start to the first useful picture (the overview, complete), ms', spread(paints.ours), spread(paints.empty), median(paints.ratio), 1.3, ' ×')
-row('the same, the very first start (a home is made, the welcome is shown), ms', spread(paints.first), spread(paints.empty), median(paints.firstRatio), null, ' ×')
 
-const rests = { ours: [], empty: [] }
-for (let i = 0; i < Math.min(PAIRS, 3); i++) {
-  rests.empty.push(await resting(EMPTY, home))
-  rests.ours.push(await resting(PROGRAM, home))
+// ── Resting ──
+if (asked('rest')) {
+  const rests = { ours: [], empty: [] }
+  for (let i = 0; i < Math.min(PAIRS, 3); i++) {
+    rests.empty.push(await resting(EMPTY, home))
+    rests.ours.push(await resting(PROGRAM, home))
+  }
+  const of = (whose, what) => rests[whose].map((one) => one[what])
+  row('memory at rest, all processes, PSS in MB', spread(of('ours', 'mb')), spread(of('empty', 'mb')), median(rests.ours.map((one, i) => one.mb / rests.empty[i].mb)), 1.25, ' ×')
+  row(
+    'of it the program itself, without WebKit’s processes, MB',
+    spread(of('ours', 'own')),
+    spread(of('empty', 'own')),
+    median(rests.ours.map((one, i) => one.own / rests.empty[i].own)),
+    null,
+    ' ×',
+  )
+  row(`CPU at rest, all processes, ms in ${REST} s`, spread(of('ours', 'cpu')), spread(of('empty', 'cpu')), (median(of('ours', 'cpu')) / (REST * 1000)) * 100, null, ' %')
+  row('wake-ups of the program itself, each second', spread(of('ours', 'wakes'), 1), spread(of('empty', 'wakes'), 1), null, null)
 }
-const of = (whose, what) => rests[whose].map((one) => one[what])
-row('memory at rest, all processes, PSS in MB', spread(of('ours', 'mb')), spread(of('empty', 'mb')), median(rests.ours.map((one, i) => one.mb / rests.empty[i].mb)), 1.25, ' ×')
-row('of it the program itself, without WebKit’s processes, MB', spread(of('ours', 'own')), spread(of('empty', 'own')), median(rests.ours.map((one, i) => one.own / rests.empty[i].own)), null, ' ×')
-row(`CPU at rest, all processes, ms in ${REST} s`, spread(of('ours', 'cpu')), spread(of('empty', 'cpu')), (median(of('ours', 'cpu')) / (REST * 1000)) * 100, null, ' %')
-row('wake-ups of the program itself, each second', spread(of('ours', 'wakes'), 1), spread(of('empty', 'wakes'), 1), null, null)
 
 // ── In the window ──
 const PAGE = `
@@ -159,14 +173,16 @@ const inPage = async (desk, script, ...args) => {
   return answer.ok
 }
 
-const many = large(home)
-const desk = await open({ home: many })
-await desk.find('link', 'Overview')
-await desk.read('shop')
-// Each view by its link in the sidebar: from the click until what it shows is read and drawn.
-const views = await inPage(
-  desk,
-  `const found = []
+if (asked('window') || asked('hour')) {
+  const many = large(home)
+  const desk = await open({ home: many })
+  await desk.find('link', 'Overview')
+  await desk.read('shop')
+  if (asked('window')) {
+    // Each view by its link in the sidebar: from the click until what it shows is read and drawn.
+    const views = await inPage(
+      desk,
+      `const found = []
    for (let round = 0; round < 4; round++) for (const link of [...document.querySelectorAll('aside nav a')]) {
      const began = performance.now()
      link.click()
@@ -176,41 +192,48 @@ const views = await inPage(
      await new Promise((done) => setTimeout(done, 300))
    }
    return found`,
-)
-const later = views.filter((one) => one.round > 0)
-row('interaction to answer: a click in the sidebar until the view is read and drawn, with 100,000 backups, ms', `${spread(later.map((one) => one.ms))}; first visits ${spread(views.filter((one) => one.round === 0).map((one) => one.ms))}`, '', median(later.map((one) => one.ms)), 100, ' ms')
-const slowest = later.toSorted((a, b) => b.ms - a.ms)[0]
-row(`the slowest of them (${slowest.view.replace(/\d+.*/, '')})`, slowest.ms.toFixed(0), '', slowest.ms, 100, ' ms')
+    )
+    const later = views.filter((one) => one.round > 0)
+    row(
+      'interaction to answer: a click in the sidebar until the view is read and drawn, with 100,000 backups, ms',
+      `${spread(later.map((one) => one.ms))}; first visits ${spread(views.filter((one) => one.round === 0).map((one) => one.ms))}`,
+      '',
+      median(later.map((one) => one.ms)),
+      100,
+      ' ms',
+    )
+    const slowest = later.toSorted((a, b) => b.ms - a.ms)[0]
+    row(`the slowest of them (${slowest.view.replace(/\d+.*/, '')})`, slowest.ms.toFixed(0), '', slowest.ms, 100, ' ms')
 
-const firstPages = []
-for (let i = 0; i < 7; i++) {
-  await desk.go('/settings')
-  await sleep(500)
-  firstPages.push(await inPage(desk, `const began = performance.now(); location.hash = '/backups'; await wait(drawn); await painted(); return performance.now() - began`))
-}
-row('list of 100,000 backups: until the first page is drawn, ms', spread(firstPages), '', median(firstPages), 100, ' ms')
-const chosen = []
-for (let i = 0; i < 7; i++) {
-  chosen.push(
-    await inPage(
-      desk,
-      `const [n] = args, row = document.querySelector('[data-index="' + n + '"]'), began = performance.now()
+    const firstPages = []
+    for (let i = 0; i < 7; i++) {
+      await desk.go('/settings')
+      await sleep(500)
+      firstPages.push(await inPage(desk, `const began = performance.now(); location.hash = '/backups'; await wait(drawn); await painted(); return performance.now() - began`))
+    }
+    row('list of 100,000 backups: until the first page is drawn, ms', spread(firstPages), '', median(firstPages), 100, ' ms')
+    const chosen = []
+    for (let i = 0; i < 7; i++) {
+      chosen.push(
+        await inPage(
+          desk,
+          `const [n] = args, row = document.querySelector('[data-index="' + n + '"]'), began = performance.now()
        row.click()
        const panel = () => document.querySelector('[aria-label="Chosen backup"]')
        await wait(() => row.getAttribute('aria-selected') === 'true' && panel() && panel().innerText.includes('BKP-') && !panel().querySelector('[aria-busy=true], .sk'))
        await painted()
        return performance.now() - began`,
-      i + 1,
-    ),
-  )
-}
-row('a click on a backup until all about it is drawn, ms', spread(chosen), '', median(chosen), 100, ' ms')
+          i + 1,
+        ),
+      )
+    }
+    row('a click on a backup until all about it is drawn, ms', spread(chosen), '', median(chosen), 100, ' ms')
 
-// Scrolling: at each frame, is the whole of what is seen covered with rows, and how many of them are not read yet?
-const scrolled = async (step, frames) =>
-  inPage(
-    desk,
-    `const [step, frames] = args, scroller = list()
+    // Scrolling: at each frame, is the whole of what is seen covered with rows, and how many of them are not read yet?
+    const scrolled = async (step, frames) =>
+      inPage(
+        desk,
+        `const [step, frames] = args, scroller = list()
      scroller.scrollTop = 0
      await wait(drawn); await painted()
      let dropped = 0, unread = 0, seen = 0, worst = 0, last = performance.now()
@@ -228,48 +251,70 @@ const scrolled = async (step, frames) =>
        unread += rows.filter(([, row]) => row.querySelector('.sk')).length
      }
      return { dropped, unread, seen, worst, frames, at: scroller.scrollTop }`,
-    step,
-    frames,
-  )
-for (const [what, step] of [['a wheel, 120 px a frame', 120], ['a flick, 600 px a frame', 600], ['the bar dragged, 20,000 px a frame', 20_000]]) {
-  const told = await scrolled(step, 180)
-  row(`scrolling, ${what}: frames with a gap; rows seen before they were read; longest frame`, `${told.dropped} of ${told.frames}; ${((told.unread / told.seen) * 100).toFixed(1)} %; ${told.worst.toFixed(0)} ms`, '', told.dropped, 0)
-}
+        step,
+        frames,
+      )
+    for (const [what, step] of [
+      ['a wheel, 120 px a frame', 120],
+      ['a flick, 600 px a frame', 600],
+      ['the bar dragged, 20,000 px a frame', 20_000],
+    ]) {
+      const told = await scrolled(step, 180)
+      row(
+        `scrolling, ${what}: frames with a gap; rows seen before they were read; longest frame`,
+        `${told.dropped} of ${told.frames}; ${((told.unread / told.seen) * 100).toFixed(1)} %; ${told.worst.toFixed(0)} ms`,
+        '',
+        told.dropped,
+        0,
+      )
+    }
+  }
 
-// An hour of a change each second, pressed together: the overview is shown, and reads itself again at each.
-await desk.go('/backups')
-const [backup] = (await desk.invoke('list_backups', { args: { query: { page: 1, per_page: 1, text: '', sort: 'started_at', descending: true } } })).ok.backups
-const application = family(desk.server.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(PROGRAM))
-const push = (count) =>
-  inPage(
-    desk,
-    `const [id, count] = args
-     let heard = 0
+  if (asked('hour')) {
+    // An hour of a change each second, pressed together: the overview is shown, and reads itself again at each.
+    await desk.go('/overview')
+    const [backup] = (await desk.invoke('list_backups', { args: { query: { page: 1, per_page: 1, text: '', sort: 'started_at', descending: true } } })).ok.backups
+    const application = family(desk.server.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(PROGRAM))
+    const push = (count) =>
+      inPage(
+        desk,
+        `const [id, count] = args
      for (let i = 0; i < count; i++) {
        await window.__TAURI_INTERNALS__.invoke('pin_backup', { args: { id, pinned: i % 2 === 0 } })
        // Changes closer together than 50 ms are told together.
        await new Promise((done) => setTimeout(done, 55))
      }
-     return heard`,
-    backup.id,
-    count,
-  )
-const rested = async () => {
-  await sleep(8000)
-  return memory(family(application))
+     return count`,
+        backup.id,
+        count,
+      )
+    const rested = async () => {
+      await sleep(8000)
+      return memory(family(application))
+    }
+    const flat = []
+    for (let pushed = 0; pushed <= HOUR; pushed += 400) {
+      flat.push({ pushed, mb: await rested() })
+      if (pushed < HOUR) await push(400)
+    }
+    // The caches of the first changes are no growth: the second measure is where it begins.
+    const [from, to] = [flat[1], flat.at(-1)]
+    row(
+      `memory over an hour of pushed events (${HOUR} changes; after 400, after all), MB`,
+      `${from.mb.toFixed(0)}, ${to.mb.toFixed(0)} (${flat.map((one) => one.mb.toFixed(0)).join(' ')})`,
+      '',
+      to.mb / from.mb,
+      1.05,
+      ' ×',
+    )
+  }
+  await desk.close()
 }
-const flat = []
-for (let pushed = 0; pushed <= HOUR; pushed += 400) {
-  flat.push({ pushed, mb: await rested() })
-  if (pushed < HOUR) await push(400)
-}
-// The caches of the first changes are no growth: the second measure is where it begins.
-const [from, to] = [flat[1], flat.at(-1)]
-row(`memory over an hour of pushed events (${HOUR} changes; after 400, after all), MB`, `${from.mb.toFixed(0)}, ${to.mb.toFixed(0)} (${flat.map((one) => one.mb.toFixed(0)).join(' ')})`, '', to.mb / from.mb, 1.05, ' ×')
-await desk.close()
 
-const bundle = execFileSync('node', [join(here, '../../ui/scripts/bundle.mjs')], { encoding: 'utf8' })
-const size = Number(/charts: ([\d.]+) kB/.exec(bundle)[1])
-row('bundle of the interface before charts, gzip, kB', `${size}`, '', size, 150, ' kB')
+if (asked('bundle')) {
+  const bundle = execFileSync('node', [join(here, '../../ui/scripts/bundle.mjs')], { encoding: 'utf8' })
+  const size = Number(/charts: ([\d.]+) kB/.exec(bundle)[1])
+  row('bundle of the interface before charts, gzip, kB', `${size}`, '', size, 150, ' kB')
+}
 rmSync(base, { recursive: true, force: true })
 process.exit(0)
