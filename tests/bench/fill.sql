@@ -19,4 +19,3 @@ INSERT INTO copies (backup_id, destination_id, key, state, stored_bytes, sha256,
 UPDATE copies SET state = 'verified' WHERE state = 'writing';
 UPDATE backups SET state = (SELECT state FROM n WHERE n.id = backups.id) WHERE state = 'running';
 COMMIT;
-ANALYZE;
