@@ -14,7 +14,8 @@ import { Builder, Capabilities, Key } from 'selenium-webdriver'
 export { Key, sleep }
 const exec = promisify(execFile)
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
-const programs = resolve(process.env.COFFRE_TEST_PROGRAMS ?? join(root, 'target/debug'))
+/** Where the programs under test lie. */
+export const programs = resolve(process.env.COFFRE_TEST_PROGRAMS ?? join(root, 'target/debug'))
 export const PROGRAM = join(programs, 'coffre-desktop')
 const COFFRE = join(programs, 'coffre')
 /** Where pictures go. */
@@ -188,7 +189,7 @@ class Desk {
 }
 
 /** Opens Coffre on a home (a new one by default). */
-export async function open({ home = join(folder(), 'home'), env = {}, args = [] } = {}) {
+export async function open({ home = join(folder(), 'home'), env = {}, args = [], program = PROGRAM } = {}) {
   const port = await freePort()
   const whole = {
     ...process.env,
@@ -204,7 +205,7 @@ export async function open({ home = join(folder(), 'home'), env = {}, args = [] 
   await until('the driver answers', async () => (await fetch(`http://127.0.0.1:${port}/status`)).ok)
   const wanted = new Capabilities({
     browserName: 'wry',
-    'webkitgtk:browserOptions': { binary: PROGRAM, args },
+    'webkitgtk:browserOptions': { binary: program, args },
   })
   const driver = await new Builder().withCapabilities(wanted).usingServer(`http://127.0.0.1:${port}/`).build()
   await driver.manage().setTimeouts({ script: PATIENCE })

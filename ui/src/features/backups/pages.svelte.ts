@@ -34,6 +34,8 @@ export interface Row {
 
 export type Filters = Omit<BackupQuery, 'page' | 'per_page'>
 
+/** Where a jump ends is known after so long without another one. */
+const REST_MS = 60
 /** Pages kept in memory; the farthest from the view are forgotten first. */
 const KEPT = 40
 
@@ -209,14 +211,29 @@ export class Pages {
     return rows
   }
 
-  /** Makes sure that the pages of these rows are read, and the ones beside them. */
+  /**
+   * Makes sure that the pages of these rows are read, and the ones beside them. Where the bar is dragged over hundreds of pages, only
+   * those where it rests are read: the others would be answered one after the other, long after anybody could see them.
+   */
   want(first: number, last: number): void {
     const count = Math.ceil((this.total ?? 0) / PER_PAGE)
     const from = Math.max(1, Math.floor((first - 15) / PER_PAGE) + 1)
     const to = Math.min(count, Math.floor((last + 15) / PER_PAGE) + 1)
-    this.#around = Math.floor((from + to) / 2)
-    for (let n = from; n <= to; n++) if (!this.#pages.has(n) && !this.#asked.has(n)) void this.#fetch(n)
+    const around = Math.floor((from + to) / 2)
+    const far = Math.abs(around - this.#around) > 2
+    this.#around = around
+    const read = () => {
+      for (let n = from; n <= to; n++) if (!this.#pages.has(n) && !this.#asked.has(n)) void this.#fetch(n)
+    }
+    clearTimeout(this.#resting)
+    // A single jump is read at once.
+    const dragged = far && performance.now() - this.#jumped < REST_MS
+    if (far) this.#jumped = performance.now()
+    if (dragged) this.#resting = setTimeout(read, REST_MS)
+    else read()
   }
+  #jumped = Number.NEGATIVE_INFINITY
+  #resting: ReturnType<typeof setTimeout> | undefined
 
   async #fetch(n: number): Promise<void> {
     const round = this.#round

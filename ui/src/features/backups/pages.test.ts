@@ -61,6 +61,19 @@ describe('a list of 100,000', () => {
     end()
   })
 
+  it('reads where a dragged bar comes to rest, not every page it passes', async () => {
+    const pages = new Pages(filters)
+    const end = pages.follow()
+    await settle()
+    const before = asked
+    for (let n = 10; n < 1000; n += 10) pages.want(n * PER_PAGE, n * PER_PAGE + 10)
+    const last = 990 * PER_PAGE
+    await expect.poll(() => pages.at(last)?.id).toBe(memory.data.backups[last]?.id)
+    // The page of the first jump, the one at the end, and one beside each.
+    expect(asked - before).toBeLessThanOrEqual(4)
+    end()
+  })
+
   it('an answer to earlier filters is not shown', async () => {
     const pages = new Pages(filters)
     const end = pages.follow()
