@@ -1,8 +1,9 @@
 //! What the parts of the shell share: the application's handle, Coffre once it is open, and the settings that a click must not wait for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use coffre_api::model::{Error, Result};
 use coffre_api::start::{self, Log};
@@ -25,6 +26,8 @@ pub(crate) struct Desktop {
     log: OnceLock<Result<Log>>,
     /// Whether closing the window leaves Coffre in the tray.
     close_to_tray: AtomicBool,
+    /// Held while the tray is drawn.
+    drawing: Mutex<()>,
 }
 
 /// One name on the session's bus for each home that is not the usual one.
@@ -44,6 +47,7 @@ impl Desktop {
             window: OnceLock::new(),
             log: OnceLock::new(),
             close_to_tray: AtomicBool::new(true),
+            drawing: Mutex::default(),
         }
     }
 
@@ -62,13 +66,16 @@ impl Desktop {
 
     fn open(self: Arc<Self>) {
         let (for_events, for_dialogs) = (Arc::clone(&self), Arc::clone(&self));
-        let opened = Window::open(Setup {
+        let setup = Setup {
             home: self.home.clone(),
             actor: start::actor(),
             system_language: self.system_language,
             dialogs: Arc::new(shell::Shell::new(for_dialogs)),
             sink: Box::new(move |event| for_events.hear(event)),
-        });
+        };
+        // Every command waits for this: a panic must be an answer, not a silence.
+        let opened = catch_unwind(AssertUnwindSafe(|| Window::open(setup)))
+            .unwrap_or_else(|_| Err(Error::internal("open the window's side", "it panicked")));
         // After the home was made: the log lies in it. Without a log Coffre works; whatever keeps it from being written keeps the
         // catalogue from being written too, which is told.
         let log = self.log.get_or_init(|| start::log_to(&self.home));
@@ -107,6 +114,11 @@ impl Desktop {
             Some(window) => window.words(),
             None => Words::new(self.system_language),
         }
+    }
+
+    /// The right to draw the tray, for as long as the answer lives.
+    pub(crate) fn drawing(&self) -> MutexGuard<'_, ()> {
+        self.drawing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn closes_to_tray(&self) -> bool {

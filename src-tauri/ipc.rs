@@ -14,9 +14,9 @@ use crate::main_window;
 /// Answers one command. `true`: it will be answered, also where it is nonsense.
 pub(crate) fn answer(desktop: &Arc<Desktop>, invoke: Invoke<Wry>) -> bool {
     let Invoke { message, resolver, .. } = invoke;
-    let refuse = |error: &Error| WireError::new(error, &desktop.words());
+    let in_words = |error: &Error| WireError::new(error, &desktop.words());
     if message.webview_ref().label() != main_window::LABEL {
-        resolver.reject(refuse(&Error::new(Code::Refused, "command_unknown").with("command", "")));
+        resolver.reject(in_words(&Error::new(Code::Refused, "command_unknown").with("command", "")));
         return true;
     }
     let command = message.command().to_owned();
@@ -44,7 +44,7 @@ pub(crate) fn answer(desktop: &Arc<Desktop>, invoke: Invoke<Wry>) -> bool {
     if let Err(error) = spawned
         && let Some(resolver) = resolver.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     {
-        resolver.reject(refuse(&Error::internal("start a thread", error)));
+        resolver.reject(in_words(&Error::internal("start a thread", error)));
     }
     true
 }

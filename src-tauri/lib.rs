@@ -9,6 +9,7 @@
 //! | `main_window.rs` | the one window: made, shown, hidden, closed |
 //! | `tray.rs` | the icon with its menu |
 //! | `shell.rs` | what Coffre asks of a desktop: file dialogs, folders, the end |
+//! | `portal.rs` | whether this desktop has file dialogs |
 //! | `notifications.rs` | the system's notifications |
 //! | `login.rs` | start at login |
 //! | `signals.rs` | a clean end when the system asks for one |
@@ -19,6 +20,7 @@ mod ipc;
 mod login;
 mod main_window;
 mod notifications;
+mod portal;
 mod shell;
 mod signals;
 mod tray;

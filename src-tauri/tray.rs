@@ -45,6 +45,9 @@ pub(crate) fn refresh(desktop: &Desktop) {
         // Drawn when Coffre is open.
         return;
     };
+    // One after the other: two that find no icon would make two, and the older state must not be drawn last. The thread that draws never
+    // waits here.
+    let _drawing = desktop.drawing();
     if let Err(error) = draw(app, &window.tray()) {
         tracing::error!(%error, "draw the tray icon");
     }
