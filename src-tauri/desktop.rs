@@ -1,5 +1,6 @@
 //! What the parts of the shell share: the application's handle, Coffre once it is open, and the settings that a click must not wait for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -66,13 +67,16 @@ impl Desktop {
 
     fn open(self: Arc<Self>) {
         let (for_events, for_dialogs) = (Arc::clone(&self), Arc::clone(&self));
-        let opened = Window::open(Setup {
+        let setup = Setup {
             home: self.home.clone(),
             actor: start::actor(),
             system_language: self.system_language,
             dialogs: Arc::new(shell::Shell::new(for_dialogs)),
             sink: Box::new(move |event| for_events.hear(event)),
-        });
+        };
+        // Every command waits for this: a panic must be an answer, not a silence.
+        let opened = catch_unwind(AssertUnwindSafe(|| Window::open(setup)))
+            .unwrap_or_else(|_| Err(Error::internal("open the window's side", "it panicked")));
         // After the home was made: the log lies in it. Without a log Coffre works; whatever keeps it from being written keeps the
         // catalogue from being written too, which is told.
         let log = self.log.get_or_init(|| start::log_to(&self.home));

@@ -9,6 +9,7 @@
 //! | `main_window.rs` | the one window: made, shown, hidden, closed |
 //! | `tray.rs` | the icon with its menu |
 //! | `shell.rs` | what Coffre asks of a desktop: file dialogs, folders, the end |
+//! | `portal.rs` | whether this desktop has file dialogs |
 //! | `notifications.rs` | the system's notifications |
 //! | `login.rs` | start at login |
 //! | `signals.rs` | a clean end when the system asks for one |
@@ -21,6 +22,7 @@ mod main_window;
 mod notifications;
 #[cfg(test)]
 mod permissions;
+mod portal;
 mod shell;
 mod signals;
 mod tray;

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use coffre_api::model::Result;
-use coffre_api::window::dialogs::Dialogs;
 use coffre_api::window::notices::Notice;
 use tauri::webview::NewWindowResponse;
 use tauri::{AppHandle, Manager, Url, WebviewUrl, WebviewWindow, WebviewWindowBuilder, WindowEvent};
 
 use crate::desktop::Desktop;
-use crate::shell::Shell;
+use crate::notifications;
 
 /// The window's name.
 pub(crate) const LABEL: &str = "main";
@@ -98,18 +97,20 @@ fn tell_once(desktop: &Arc<Desktop>) {
         return;
     }
     let words = desktop.words();
-    Shell::new(Arc::clone(desktop)).notify(&Notice {
+    let notice = Notice {
         title: words.text("desktop.goes_on"),
         body: words.text("desktop.goes_on_body"),
         urgent: false,
         route: "/settings".to_owned(),
+    };
+    notifications::show(desktop, notice, move || {
+        // Where it cannot be written, or was not shown, it is said again: better than never.
+        if let Ok(mark) = mark
+            && let Err(error) = std::fs::create_dir_all(mark.parent().unwrap_or(&mark)).and_then(|()| std::fs::write(&mark, []))
+        {
+            tracing::warn!(%error, "remember what was said");
+        }
     });
-    // Where it cannot be written, it is said again: better than never.
-    if let Ok(mark) = mark
-        && let Err(error) = std::fs::create_dir_all(mark.parent().unwrap_or(&mark)).and_then(|()| std::fs::write(&mark, []))
-    {
-        tracing::warn!(%error, "remember what was said");
-    }
 }
 
 /// Ends Coffre; where work is running, the window asks first.

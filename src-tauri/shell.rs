@@ -10,7 +10,7 @@ use rfd::FileDialog;
 use tauri::Manager;
 
 use crate::desktop::Desktop;
-use crate::{main_window, notifications};
+use crate::{main_window, notifications, portal};
 
 /// The desktop, for Coffre.
 pub(crate) struct Shell(Arc<Desktop>);
@@ -21,17 +21,23 @@ impl Shell {
     }
 
     /// A dialog in front of the window.
-    fn dialog(&self, title: &str) -> FileDialog {
+    ///
+    /// # Errors
+    /// `NOT_FOUND` where this desktop has none: it would answer like a person who thinks better of it.
+    fn dialog(&self, title: &str) -> Result<FileDialog> {
+        if !portal::has_dialogs() {
+            return Err(Error::new(Code::NotFound, "dialog_absent"));
+        }
         let dialog = FileDialog::new().set_title(self.0.words().text(title));
         match self.0.app().ok().and_then(|app| app.get_webview_window(main_window::LABEL)) {
-            Some(window) => dialog.set_parent(&window),
-            None => dialog,
+            Some(window) => Ok(dialog.set_parent(&window)),
+            None => Ok(dialog),
         }
     }
 }
 
 impl Dialogs for Shell {
-    fn choose_file(&self, purpose: FilePurpose) -> Option<PathBuf> {
+    fn choose_file(&self, purpose: FilePurpose) -> Result<Option<PathBuf>> {
         let (title, filter) = match purpose {
             FilePurpose::Database => (
                 "desktop.choose_database",
@@ -50,30 +56,30 @@ impl Dialogs for Shell {
             FilePurpose::Tool => ("desktop.choose_tool", None),
         };
         let words = self.0.words();
-        let mut dialog = self.dialog(title);
+        let mut dialog = self.dialog(title)?;
         if let Some((name, endings)) = filter {
             // What a file is called says little about what it is: every file can be chosen.
             dialog = dialog
                 .add_filter(words.text("desktop.every_file"), &["*"])
                 .add_filter(words.text(name), endings);
         }
-        dialog.pick_file()
+        Ok(dialog.pick_file())
     }
 
-    fn choose_folder(&self) -> Option<PathBuf> {
-        self.dialog("desktop.choose_folder").pick_folder()
+    fn choose_folder(&self) -> Result<Option<PathBuf>> {
+        Ok(self.dialog("desktop.choose_folder")?.pick_folder())
     }
 
-    fn save_file(&self, suggestion: &str) -> Option<PathBuf> {
+    fn save_file(&self, suggestion: &str) -> Result<Option<PathBuf>> {
         let suggested = Path::new(suggestion);
-        let mut dialog = self.dialog("desktop.save");
+        let mut dialog = self.dialog("desktop.save")?;
         if let Some(folder) = suggested.parent().filter(|folder| folder.is_absolute()) {
             dialog = dialog.set_directory(folder);
         }
         if let Some(name) = suggested.file_name() {
             dialog = dialog.set_file_name(name.to_string_lossy());
         }
-        dialog.save_file()
+        Ok(dialog.save_file())
     }
 
     fn open_folder(&self, path: &Path) -> Result<()> {
@@ -89,7 +95,7 @@ impl Dialogs for Shell {
     }
 
     fn notify(&self, notice: &Notice) {
-        notifications::show(&self.0, notice.clone());
+        notifications::show(&self.0, notice.clone(), || {});
     }
 
     fn quit(&self) {

@@ -11,6 +11,7 @@ use coffre_model::source::check_name;
 use coffre_model::{Code, Error, Result, Secret};
 
 use crate::Coffre;
+use crate::secret_change::with_row;
 
 impl Coffre {
     /// Makes a key: an age pair, or one from a passphrase. Answers remarks beside it (a short passphrase).
@@ -33,8 +34,9 @@ impl Coffre {
     }
 
     fn keep(&self, key: &Key, secret: &Secret) -> Result<()> {
-        self.engine.secrets.store()?.set(&key_secret(&key.id), secret)?;
-        self.engine.catalogue.add_key(key)
+        with_row(&self.engine, &key_secret(&key.id), Some(secret), || {
+            self.engine.catalogue.add_key(key)
+        })
     }
 
     /// One key, by name or id.

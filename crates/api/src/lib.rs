@@ -13,6 +13,7 @@ pub mod open;
 pub mod plans;
 pub mod restores;
 pub mod sample;
+mod secret_change;
 pub mod settings;
 pub mod sheets;
 pub mod sources;

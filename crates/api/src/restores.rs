@@ -15,6 +15,7 @@ use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
 use crate::Coffre;
 
 /// What to bring back.
+#[derive(Clone)]
 pub enum From {
     /// A backup of the catalogue.
     Backup(Box<Backup>),

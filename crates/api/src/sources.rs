@@ -7,6 +7,7 @@ use coffre_model::source::{Source, SourceOptions, check_name};
 use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
 
 use crate::Coffre;
+use crate::secret_change::with_row;
 
 /// What `edit` changes; nothing stays as it is.
 #[derive(Default)]
@@ -84,7 +85,10 @@ impl Coffre {
         kind.open(source, access)?.probe()
     }
 
-    /// Changes a source.
+    /// Changes a source. Its row and its password change together.
+    ///
+    /// # Errors
+    /// `USAGE`, `REFUSED` for a name that is taken or another kind of database, `SECRET_UNAVAILABLE`.
     pub fn edit_source(&self, source: &Source, change: Change) -> Result<Source> {
         let mut edited = source.clone();
         if let Some(name) = change.name
@@ -105,16 +109,13 @@ impl Coffre {
             edited.options = options;
         }
         self.engine.adapters.database(&edited.parsed()?.scheme)?.validate(&edited)?;
-        if let Some(password) = change.password {
-            let store = self.engine.secrets.store()?;
-            if password.is_empty() {
-                store.remove(&source_secret(&source.id))?;
-            } else {
-                store.set(&source_secret(&source.id), &password)?;
-            }
+        if let Some(password) = &change.password {
             edited.has_secret = !password.is_empty();
         }
-        self.engine.catalogue.update_source(&edited)?;
+        let secret = source_secret(&source.id);
+        with_row(&self.engine, &secret, change.password.as_ref(), || {
+            self.engine.catalogue.update_source(&edited)
+        })?;
         self.record_source("source.edit", &edited)?;
         Ok(edited)
     }

@@ -156,6 +156,15 @@ impl Words {
 
     /// An error as a person reads it: what happened and why (and what went wrong on top of it), and what to do next.
     pub fn error(&self, error: &Error) -> (String, String) {
+        self.error_with(error, &["hint"])
+    }
+
+    /// The same in front of a window: where the next step is a command of the terminal, the window's own way stands in its place.
+    pub fn error_in_window(&self, error: &Error) -> (String, String) {
+        self.error_with(error, &["hint_window", "hint"])
+    }
+
+    fn error_with(&self, error: &Error, hints: &[&str]) -> (String, String) {
         let key = error.text();
         let mut message = match self.find(&format!("errors.{key}.message")) {
             Some(text) => self.fill_text(text, error.details()),
@@ -170,8 +179,9 @@ impl Words {
             message.push(' ');
             message.push_str(&self.fill(&format!("also.{name}"), &facts));
         }
-        let hint = self
-            .find(&format!("errors.{key}.hint"))
+        let hint = hints
+            .iter()
+            .find_map(|hint| self.find(&format!("errors.{key}.{hint}")))
             .map(|t| self.fill_text(t, error.details()))
             .unwrap_or_default();
         (message, hint)

@@ -16,6 +16,7 @@ use coffre_model::progress::{Observer, Step};
 use coffre_model::source::Source;
 use coffre_model::{BackupCode, Cancel, Code, Error, Id, Result};
 
+use crate::aim::aim;
 use crate::catalogue::Filter;
 use crate::check::{Expected, read_and_check};
 use crate::context::{Engine, Subject};
@@ -147,6 +148,7 @@ fn new_run(job: &Job, id: Id, started_at: DateTime<Utc>) -> Backup {
         code: BackupCode::new(started_at, &id),
         source: job.source.name.clone(),
         source_id: job.source.id,
+        aim: Some(aim(&job.source)),
         plan: job.plan.as_ref().map(|p| p.name.clone()),
         plan_id: job.plan.as_ref().map(|p| p.id),
         trigger: job.trigger,
@@ -439,7 +441,9 @@ fn flag(engine: &Engine, backup: &mut Backup) -> Result<()> {
     };
     let page = engine.catalogue.list(&verified, 1, 50)?;
     // Compared with the last one that was itself as large as expected: a second small one must not look normal.
-    let Some(before) = page.backups.iter().find(|b| !b.flags.iter().any(|f| f == "shrunk")) else {
+    // Another database may be of any size.
+    let mut same = page.backups.iter().filter(|b| b.aim == backup.aim);
+    let Some(before) = same.find(|b| !b.flags.iter().any(|f| f == "shrunk")) else {
         return Ok(());
     };
     if shrank((before.rows, before.raw_bytes), (backup.rows, backup.raw_bytes)) {

@@ -4,6 +4,7 @@ use coffre_model::backup::{Backup, BackupState, CopyState};
 use coffre_model::naming::manifest_key;
 use coffre_model::{Cancel, Code, Error, Result};
 
+use crate::aim::aim;
 use crate::catalogue::{Filter, RowState};
 use crate::context::{Engine, Subject};
 use crate::lease::Lease;
@@ -59,8 +60,12 @@ pub fn remove_copies(engine: &Engine, backup: &Backup, lease: &Lease, cancel: &C
     engine.catalogue.finish_delete(&backup.id, lease)
 }
 
-/// Whether no other backup of this source is verified.
+/// Whether no other backup of this source is verified, or none of what the source points to now.
 fn only_verified(engine: &Engine, backup: &Backup) -> Result<bool> {
+    let source = engine.catalogue.known_source_by_id(&backup.source_id)?;
+    if backup.aim.as_deref() == Some(aim(&source).as_str()) && engine.catalogue.proofs(&source)? < 2 {
+        return Ok(true);
+    }
     let verified = Filter {
         source: Some(backup.source_id),
         state: Some(BackupState::Verified),

@@ -2,6 +2,7 @@
 //!
 //! The engine sees databases and storages through the traits of `coffre-model` alone; `coffre-api` wires them.
 
+pub mod aim;
 pub mod backup;
 pub mod catalogue;
 pub mod check;

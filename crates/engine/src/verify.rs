@@ -144,7 +144,11 @@ pub fn look_for_lost(engine: &Engine, destination: &Destination, cancel: &Cancel
     let place = place::open(engine, destination, cancel)?;
     let mut lost = Vec::new();
     for source in engine.catalogue.sources()? {
-        while let Some(newest) = engine.catalogue.latest(&source.id, true)? {
+        // Where it was never backed up since it points elsewhere, the old ones are the last there is.
+        while let Some(newest) = match engine.catalogue.latest_proof(&source)? {
+            Some(proof) => Some(proof),
+            None => engine.catalogue.latest(&source.id, true)?,
+        } {
             cancel.check()?;
             let Some((backup, error)) = lost_copy(engine, &newest, &place, cancel)? else {
                 break;

@@ -188,6 +188,11 @@ pub struct Backup {
     pub source: String,
     /// The source's id.
     pub source_id: Id,
+    /// Which database the source pointed to when this was made: SHA-256 of [`crate::source::Source::database_address`], in hexadecimal. A
+    /// backup proves something of its source only while the source still points there. Nothing in backups that do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
+    pub aim: Option<String>,
     /// The plan's name, if a plan made it.
     pub plan: Option<String>,
     /// The plan's id, if a plan made it.

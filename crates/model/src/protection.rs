@@ -25,6 +25,8 @@ words! {
         NoPlan = "no_plan",
         /// There never was a verified backup.
         Never = "never",
+        /// There are verified backups, all of another database: the source points elsewhere since.
+        Moved = "moved",
         /// The last verified backup is too old.
         Stale = "stale",
         /// Fewer verified copies than there should be.
@@ -73,9 +75,11 @@ pub struct Evidence {
     pub plans: Vec<Option<BackupType>>,
     /// How many of its plans are paused.
     pub paused: usize,
-    /// The newest verified backup.
+    /// The newest verified backup of what the source points to now.
     pub proved: Option<Proved>,
-    /// The last run.
+    /// Whether there are verified backups of what it pointed to before.
+    pub elsewhere: bool,
+    /// The last run against what it points to now.
     pub last: Option<LastRun>,
 }
 
@@ -112,7 +116,7 @@ pub fn ages(plans: &[Option<BackupType>]) -> (TimeDelta, TimeDelta) {
 
 /// Decides.
 pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
-    use ProtectionCause::{FewCopies, LastFailed, Never, NoPlan, Paused, Stale};
+    use ProtectionCause::{FewCopies, LastFailed, Moved, Never, NoPlan, Paused, Stale};
     use ProtectionState::{AtRisk, Protected, Unprotected};
     let because = |state, cause| Judgement {
         state,
@@ -120,7 +124,13 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
     };
     let has_plan = !evidence.plans.is_empty() || evidence.paused > 0;
     let Some(proved) = evidence.proved.filter(|p| p.copies + p.silent > 0) else {
-        return because(Unprotected, if has_plan { Never } else { NoPlan });
+        let cause = match (evidence.elsewhere, has_plan) {
+            // Before everything else: whoever looks remembers good backups, and must hear why they count no more.
+            (true, _) => Moved,
+            (false, true) => Never,
+            (false, false) => NoPlan,
+        };
+        return because(Unprotected, cause);
     };
     let (fresh, too_old) = ages(&evidence.plans);
     let age = now - proved.at;
@@ -178,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_usual_cases() {
-        use ProtectionCause::{FewCopies, LastFailed, Never, NoPlan, Paused, Stale};
+        use ProtectionCause::{FewCopies, LastFailed, Moved, Never, NoPlan, Paused, Stale};
         use ProtectionState::{AtRisk, Protected, Unprotected};
         let daily = Evidence {
             plans: vec![Some(BackupType::Daily)],
@@ -192,6 +202,16 @@ mod tests {
             ..daily.clone()
         };
         assert_eq!(state(&never), (Unprotected, Some(Never)));
+        let moved = Evidence {
+            elsewhere: true,
+            ..never
+        };
+        assert_eq!(state(&moved), (Unprotected, Some(Moved)));
+        let moved_and_backed_up = Evidence {
+            elsewhere: true,
+            ..daily.clone()
+        };
+        assert_eq!(state(&moved_and_backed_up), (Protected, None));
         let failed = |hours, state| Evidence {
             last: Some(LastRun {
                 at: now() - TimeDelta::hours(hours),
@@ -264,9 +284,11 @@ mod tests {
         let every = prop::option::of(prop::sample::select(BackupType::ALL));
         let proved = prop::option::of((-100_000_i64..100_000, 0_usize..4, 0_usize..3, 0_usize..4));
         let last = prop::option::of((-100_000_i64..100_000, any_state()));
-        (prop::collection::vec(every, 0..4), 0_usize..3, proved, last).prop_map(|(plans, paused, proved, last)| Evidence {
+        let plans = prop::collection::vec(every, 0..4);
+        (plans, 0_usize..3, proved, last, any::<bool>()).prop_map(|(plans, paused, proved, last, elsewhere)| Evidence {
             plans,
             paused,
+            elsewhere,
             proved: proved.map(|(minutes, copies, silent, wanted)| Proved {
                 at: now() - TimeDelta::minutes(minutes),
                 copies,

@@ -68,6 +68,21 @@ impl Source {
     pub fn parsed(&self) -> Result<Address> {
         Address::parse(&self.address)
     }
+
+    /// Which database the address points to, without how it is reached: the canonical address without user and options. Two texts may
+    /// mean one database (`localhost` and `127.0.0.1`); the same text never means two as far as an address can tell.
+    pub fn database_address(&self) -> String {
+        match self.parsed() {
+            Ok(address) => Address {
+                user: None,
+                query: std::collections::BTreeMap::new(),
+                ..address
+            }
+            .to_string(),
+            // Nothing that was ever backed up; whatever it is, it is no other database's address.
+            Err(_) => self.address.clone(),
+        }
+    }
 }
 
 /// The longest name in bytes that a source, destination, plan or key may have.
@@ -88,4 +103,41 @@ pub fn check_name(name: &str) -> Result<()> {
         return Err(Error::new(Code::Usage, "name_long").with("max", NAME_MAX));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> String {
+        Source {
+            id: Id::new(),
+            name: "shop".into(),
+            address: address.into(),
+            options: SourceOptions::default(),
+            has_secret: false,
+            created_at: DateTime::UNIX_EPOCH,
+        }
+        .database_address()
+    }
+
+    #[test]
+    fn another_user_reaches_the_same_database_and_another_place_is_another() {
+        let shop = at("postgres://joe@db.example:5433/shop");
+        assert_eq!(shop, "postgres://db.example:5433/shop");
+        assert_eq!(shop, at("postgres://anna@db.example:5433/shop"));
+        assert_eq!(shop, at("postgres://db.example:5433/shop?application_name=x"));
+        for other in [
+            "postgres://joe@db.example:5434/shop",
+            "postgres://joe@db.example:5433/shop2",
+            "postgres://joe@db2.example:5433/shop",
+            "postgres://joe@db.example/shop",
+            "postgres:///shop?host=/run/postgresql",
+            "sqlite:///srv/shop.db",
+            "",
+        ] {
+            assert_ne!(shop, at(other), "{other}");
+        }
+        assert_ne!(at("sqlite:///srv/shop.db"), at("sqlite:///srv/shop.db2"));
+    }
 }

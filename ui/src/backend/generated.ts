@@ -104,6 +104,11 @@ export type Backup = {
   source: string,
   /** The source's id. */
   source_id: Id,
+  /**
+   * Which database the source pointed to when this was made: SHA-256 of [`crate::source::Source::database_address`], in hexadecimal. A
+   * backup proves something of its source only while the source still points there. Nothing in backups that do not say it.
+   */
+  aim?: string | null,
   /** The plan's name, if a plan made it. */
   plan: string | null,
   /** The plan's id, if a plan made it. */
@@ -426,7 +431,7 @@ export type DestinationDetail = {
   /** Bytes that they take. */
   stored_bytes: number,
   /** Plans that use it. */
-  plans: Array<Named>,
+  plans: Array<PlanThere>,
 }
 
 /** What a look at a destination found. */
@@ -468,7 +473,7 @@ export type DestinationRow = {
   /** Bytes that they take. */
   stored_bytes: number,
   /** Plans that use it. */
-  plans: Array<Named>,
+  plans: Array<PlanThere>,
 }
 
 /** A disk that backups lie on. */
@@ -614,6 +619,8 @@ export type Health = {
   day: DayCounts,
   /** What dead runs left at destinations and could not be removed when Coffre started. */
   leftovers: Array<CoffreError>,
+  /** Why the system did not show the last notification. */
+  notices: CoffreError | null,
 }
 
 /** A UUIDv7: unique, and sorted by the time of its making. */
@@ -743,6 +750,11 @@ export type Manifest = {
   source: string,
   /** The source's id. */
   source_id: Id,
+  /**
+   * Which database the source pointed to when this was made: SHA-256 of [`crate::source::Source::database_address`], in hexadecimal. A
+   * backup proves something of its source only while the source still points there. Nothing in backups that do not say it.
+   */
+  aim?: string | null,
   /** The plan's name, if a plan made it. */
   plan: string | null,
   /** The plan's id, if a plan made it. */
@@ -988,6 +1000,16 @@ export type PlanRow = {
   last_error: CoffreError | null,
 }
 
+/** A plan that uses a destination. Plans of several sources may have one name. */
+export type PlanThere = {
+  /** Its id. */
+  id: Id,
+  /** Its name. */
+  name: string,
+  /** Its source's name. */
+  source: string,
+}
+
 /** The arguments of `preview_delete`. */
 export type PreviewDelete = { ids: Array<Id>, };
 
@@ -1061,7 +1083,7 @@ export type Protection = {
 }
 
 /** Why a source is not protected, or will not stay so. */
-export type ProtectionCause = "no_plan" | "never" | "stale" | "few_copies" | "last_failed" | "paused";
+export type ProtectionCause = "no_plan" | "never" | "moved" | "stale" | "few_copies" | "last_failed" | "paused";
 
 /** How safe a source is. */
 export type ProtectionState = "protected" | "at_risk" | "unprotected";

@@ -130,7 +130,8 @@ export interface Sayable {
 export function sayError(error: Sayable): { message: string; hint: string } {
   const facts = error.details ?? {}
   const message = engineWord(`errors.${error.text}.message`, facts)
-  const hint = engineWord(`errors.${error.text}.hint`, facts)
+  // Where the next step is a command of the terminal, the window has its own way.
+  const hint = engineWord(`errors.${error.text}.hint_window`, facts) ?? engineWord(`errors.${error.text}.hint`, facts)
   // Both from one place: a message of one catalogue must not meet the hint of another.
   return message === undefined ? { message: error.message, hint: error.hint } : { message, hint: hint ?? '' }
 }

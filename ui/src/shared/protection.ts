@@ -4,7 +4,7 @@ import { type Sayable, sayError, t } from '../i18n/index.svelte'
 
 export interface ProtectionParts {
   state: 'protected' | 'at_risk' | 'unprotected'
-  cause: 'no_plan' | 'never' | 'stale' | 'few_copies' | 'last_failed' | 'paused' | null
+  cause: 'no_plan' | 'never' | 'moved' | 'stale' | 'few_copies' | 'last_failed' | 'paused' | null
   last_verified_at: string | null
   copies: number
   places: number
@@ -14,6 +14,7 @@ export interface ProtectionParts {
 
 /** "Last verified copy 11 h ago, 3 copies, 2 places." */
 export function copySentence(p: ProtectionParts): string {
+  if (p.cause === 'moved') return t('protection.cause.moved')
   if (!p.last_verified_at) return t('protection.never')
   if (p.state === 'unprotected') return t('protection.last', { ago: ago(p.last_verified_at) })
   return t('protection.last_copies', {
@@ -26,8 +27,8 @@ export function copySentence(p: ProtectionParts): string {
 /** What follows: the reason for worry, or how long a restore takes. */
 export function reasonSentence(p: ProtectionParts): string {
   if (p.error) return sayError(p.error).message
-  if (p.cause && p.cause !== 'never') return t(`protection.cause.${p.cause}`)
-  if (p.cause === 'never') return ''
+  if (p.cause && p.cause !== 'never' && p.cause !== 'moved') return t(`protection.cause.${p.cause}`)
+  if (p.cause) return ''
   if (p.restore_ms === null) return t('protection.not_rehearsed')
   return t(p.restore_ms < 60_000 ? 'protection.restore_takes' : 'protection.restore_about', {
     time: p.restore_ms < 60_000 ? duration(Math.round(p.restore_ms / 1000) * 1000) : roughly(p.restore_ms),

@@ -231,7 +231,7 @@ impl Window {
         let around = self.around(&coffre)?;
         let mut attention = Attention::default();
         for source in coffre.sources()? {
-            let protection = protection(&coffre, &source.id, &around)?;
+            let protection = protection(&coffre, &source, &around)?;
             attention.sources += 1;
             attention.failures_open += usize::from(protection.error.is_some());
             match protection.state {

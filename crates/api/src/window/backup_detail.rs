@@ -294,12 +294,10 @@ impl Window {
         let manifest = coffre.manifest(&backup)?;
         let restores = coffre.engine.catalogue.restores_of(&id)?;
         let journal = coffre.engine.catalogue.journal_about(&id)?;
+        let source = coffre.engine.catalogue.known_source_by_id(&backup.source_id)?;
         let adapter = match &manifest {
             Some(manifest) => manifest.database.clone(),
-            None => {
-                let source = coffre.engine.catalogue.known_source(&backup.source_id.to_string())?;
-                adapter_of(&coffre, &source)
-            }
+            None => adapter_of(&coffre, &source),
         };
         let around = self.around(&coffre)?;
         Ok(BackupDetail {
@@ -307,7 +305,7 @@ impl Window {
             places: places_of(&backup, &around),
             proofs: proofs(&backup, &restores),
             timeline: timeline(&backup, manifest.as_ref(), &journal, &restores),
-            protection: protection(&coffre, &backup.source_id, &around)?,
+            protection: protection(&coffre, &source, &around)?,
             next_run_at: None,
             remedy: backup.error.as_ref().and_then(remedy),
             command: format!("coffre show {}", backup.code),

@@ -26,6 +26,7 @@ pub(super) enum Shown {
 }
 
 /// A restore as it was shown.
+#[derive(Clone)]
 pub(super) struct PlannedRestore {
     /// What must be typed.
     pub(super) name: String,
@@ -59,13 +60,23 @@ impl Confirmations {
     /// Takes a preview out, to carry it out now, if `fits` finds nothing against it. What does not fit stays: the person may correct it.
     ///
     /// # Errors
-    /// `REFUSED` for a word that is unknown, was used, or is too old; what `fits` says.
-    pub(super) fn take(&mut self, word: &str, now: DateTime<Utc>, fits: impl FnOnce(&Shown) -> Result<()>) -> Result<Shown> {
+    /// `REFUSED` for a word that is unknown, was used, or is too old; what `fits` says. Answers until when it was good, too.
+    pub(super) fn take(
+        &mut self,
+        word: &str,
+        now: DateTime<Utc>,
+        fits: impl FnOnce(&Shown) -> Result<()>,
+    ) -> Result<(DateTime<Utc>, Shown)> {
         self.shown.retain(|_, (until, _)| *until > now);
         let gone = || Error::new(Code::Refused, "confirmation_old");
         let (_, shown) = self.shown.get(word).ok_or_else(gone)?;
         fits(shown)?;
-        self.shown.remove(word).map(|(_, shown)| shown).ok_or_else(gone)
+        self.shown.remove(word).ok_or_else(gone)
+    }
+
+    /// Puts back what was taken and not carried out, until the moment that was told with it.
+    pub(super) fn put_back(&mut self, word: String, until: DateTime<Utc>, shown: Shown) {
+        self.shown.insert(word, (until, shown));
     }
 }
 
@@ -93,6 +104,8 @@ mod tests {
         assert!(all.take(&word, now(), |_| Ok(())).is_ok());
         assert_eq!(all.take(&word, now(), |_| Ok(())).err().unwrap().text(), "confirmation_old");
         let (word, _) = all.remember(shown(), now());
+        let (until, taken) = all.take(&word, now(), |_| Ok(())).unwrap();
+        all.put_back(word.clone(), until, taken);
         assert!(all.take(&word, now() + LIFE, |_| Ok(())).is_err());
         assert!(all.take("", now(), |_| Ok(())).is_err());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use coffre_engine::aim::aim;
 use coffre_engine::catalogue::Filter;
 use coffre_model::backup::{Backup, BackupState, CopyState};
 use coffre_model::{Cancel, Code, Error, Id, Result};
@@ -83,6 +84,16 @@ fn verified_of(coffre: &Coffre, source: &Id) -> Result<u64> {
     Ok(coffre.engine.catalogue.list(&filter, 1, 1)?.total)
 }
 
+/// Whether no verified backup of what a source points to now would stay, where there is one.
+fn takes_the_last_proof(coffre: &Coffre, source: &Id, chosen: &[Backup]) -> Result<bool> {
+    let source = coffre.engine.catalogue.known_source_by_id(source)?;
+    let here = aim(&source);
+    let proof =
+        |b: &&Backup| b.source_id == source.id && b.state == BackupState::Verified && b.aim.as_deref() == Some(here.as_str());
+    let going = chosen.iter().filter(proof).count() as u64;
+    Ok(going > 0 && coffre.engine.catalogue.proofs(&source)? <= going)
+}
+
 /// What would vanish, as things stand now; without a word to confirm it.
 fn look(coffre: &Coffre, ids: &[Id]) -> Result<DeletePreview> {
     let chosen = ids.iter().map(|id| backup_by_id(coffre, id)).collect::<Result<Vec<_>>>()?;
@@ -96,7 +107,7 @@ fn look(coffre: &Coffre, ids: &[Id]) -> Result<DeletePreview> {
     for (source, (going, backup)) in &verified {
         let staying = verified_of(coffre, source)?.saturating_sub(*going);
         left += staying;
-        if *going > 0 && staying == 0 {
+        if *going > 0 && (staying == 0 || takes_the_last_proof(coffre, source, &chosen)?) {
             refused.get_or_insert_with(|| {
                 Error::new(Code::Refused, "delete_last_verified")
                     .with("backup", backup.code.as_str())

@@ -24,9 +24,10 @@ use super::drafts::{AddDraft, CheckDraft, Draft, DraftErrors, EditDraft, Filled,
 use super::events::Noun;
 use super::looks::{Answer, Look};
 use super::protection::Around;
-use super::sources::{Named, place_of};
+use super::sources::place_of;
 use super::{Window, one, tags};
 use crate::Coffre;
+use crate::secret_change::with_row;
 
 /// Room at a destination, in bytes.
 #[derive(Clone, Copy, Debug, Serialize, TS)]
@@ -73,7 +74,18 @@ pub struct DestinationRow {
     /// Bytes that they take.
     pub stored_bytes: u64,
     /// Plans that use it.
-    pub plans: Vec<Named>,
+    pub plans: Vec<PlanThere>,
+}
+
+/// A plan that uses a destination. Plans of several sources may have one name.
+#[derive(Clone, Debug, Serialize, TS)]
+pub struct PlanThere {
+    /// Its id.
+    pub id: Id,
+    /// Its name.
+    pub name: String,
+    /// Its source's name.
+    pub source: String,
 }
 
 /// A destination with its form.
@@ -285,9 +297,10 @@ impl Window {
                 .plans
                 .iter()
                 .filter(|plan| plan.destination_ids.contains(&destination.id))
-                .map(|plan| Named {
+                .map(|plan| PlanThere {
                     id: plan.id,
                     name: plan.name.clone(),
+                    source: plan.source.clone(),
                 })
                 .collect(),
             destination: destination.clone(),
@@ -367,7 +380,7 @@ impl Window {
                     total: room.total,
                 })
             });
-            self.keep_destination_look(kept.id, began.elapsed(), look.map_err(Error::clone), &cancel);
+            self.keep_destination_look(&coffre, &kept, began.elapsed(), look.map_err(Error::clone), &cancel);
             self.changed([one(Noun::Destinations, kept.id), Noun::Health.into()]);
         }
         found
@@ -407,23 +420,17 @@ impl Window {
         }
         edited.created_at = before.created_at;
         let name = destination_secret(&id);
-        let change: Option<Option<Secret>> = match secret {
-            SecretChange::Set { value } => Some(Some(value.0).filter(|secret| !secret.is_empty())),
-            SecretChange::Forget {} if before.has_secret => Some(None),
+        let change: Option<Secret> = match secret {
+            SecretChange::Set { value } => Some(value.0),
+            SecretChange::Forget {} if before.has_secret => Some(Secret::new("")),
             SecretChange::Forget {} | SecretChange::Keep {} => None,
         };
-        match change {
-            Some(Some(secret)) => {
-                coffre.engine.secrets.store()?.set(&name, &secret)?;
-                edited.has_secret = true;
-            }
-            Some(None) => {
-                coffre.engine.secrets.store()?.remove(&name)?;
-                edited.has_secret = false;
-            }
-            None => {}
+        if let Some(secret) = &change {
+            edited.has_secret = !secret.is_empty();
         }
-        coffre.engine.catalogue.update_destination(&edited)?;
+        with_row(&coffre.engine, &name, change.as_ref(), || {
+            coffre.engine.catalogue.update_destination(&edited)
+        })?;
         coffre.engine.record(
             "destination.edit",
             Subject {
@@ -433,7 +440,13 @@ impl Window {
             },
             None,
         )?;
-        self.lock_looks().destinations.remove(&id);
+        {
+            let mut looks = self.lock_looks();
+            looks.destinations.remove(&id);
+            if edited.address != before.address {
+                looks.moved.insert(id);
+            }
+        }
         self.destinations_changed();
         self.look_soon(coffre)?;
         Ok(edited)

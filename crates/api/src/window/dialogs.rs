@@ -27,17 +27,27 @@ pub enum FilePurpose {
 /// What a shell does for Coffre. Every method may be called from any thread; dialogs block until the person has answered.
 pub trait Dialogs: Send + Sync {
     /// Asks for a file that exists. Nothing where the person thinks better of it.
-    fn choose_file(&self, purpose: FilePurpose) -> Option<PathBuf>;
+    ///
+    /// # Errors
+    /// `NOT_FOUND` (`dialog_absent`) where this desktop has no file dialog; so do the next two.
+    fn choose_file(&self, purpose: FilePurpose) -> Result<Option<PathBuf>>;
     /// Asks for a folder.
-    fn choose_folder(&self) -> Option<PathBuf>;
+    ///
+    /// # Errors
+    /// As above.
+    fn choose_folder(&self) -> Result<Option<PathBuf>>;
     /// Asks where a new file shall be; `suggestion` is a name, or a whole path.
-    fn save_file(&self, suggestion: &str) -> Option<PathBuf>;
+    ///
+    /// # Errors
+    /// As above.
+    fn save_file(&self, suggestion: &str) -> Result<Option<PathBuf>>;
     /// Shows a folder in the system's file browser.
     ///
     /// # Errors
     /// Why the system did not.
     fn open_folder(&self, path: &Path) -> Result<()>;
-    /// Shows a notification. A click on it goes to [`Notice::route`] ([`Window::navigate`]).
+    /// Shows a notification. A click on it goes to [`Notice::route`] ([`Window::navigate`]). How that went is told to
+    /// [`Window::noticed`].
     fn notify(&self, notice: &Notice);
     /// Ends the process. Nothing runs any more; the shell calls [`Window::close`] on its way.
     fn quit(&self);
@@ -73,11 +83,11 @@ pub(super) fn text_of(path: PathBuf) -> Result<String> {
 
 impl Window {
     pub(super) fn choose_file(&self, ChooseFile { purpose }: ChooseFile) -> Result<Option<String>> {
-        self.dialogs().choose_file(purpose).map(text_of).transpose()
+        self.dialogs().choose_file(purpose)?.map(text_of).transpose()
     }
 
     pub(super) fn choose_folder(&self, _: Nothing) -> Result<Option<String>> {
-        self.dialogs().choose_folder().map(text_of).transpose()
+        self.dialogs().choose_folder()?.map(text_of).transpose()
     }
 
     pub(super) fn choose_new_file(&self, ChooseNewFile { suggestion }: ChooseNewFile) -> Result<Option<String>> {
@@ -89,7 +99,7 @@ impl Window {
         if suggestion.len() > 4096 || suggestion.contains('\0') {
             return Err(Error::new(Code::Usage, "file_path").with("path", suggestion.chars().take(100).collect::<String>()));
         }
-        Ok(self.dialogs().save_file(suggestion))
+        self.dialogs().save_file(suggestion)
     }
 
     pub(super) fn open_log_folder(&self, _: Nothing) -> Result<()> {

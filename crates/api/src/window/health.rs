@@ -139,6 +139,31 @@ pub struct Health {
     pub day: DayCounts,
     /// What dead runs left at destinations and could not be removed when Coffre started.
     pub leftovers: Vec<Error>,
+    /// Why the system did not show the last notification.
+    pub notices: Option<Error>,
+}
+
+/// What a process takes of memory, in bytes, with each page that several share counted in parts: the web view's processes share most of
+/// theirs, and the sum of what each holds would count it several times.
+///
+/// Fields: <https://www.kernel.org/doc/html/latest/filesystems/proc.html>, `smaps_rollup`.
+#[cfg(target_os = "linux")]
+fn share_of(pid: sysinfo::Pid) -> Option<u64> {
+    pss(&std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+}
+
+/// Elsewhere the system's own figure has to do.
+#[cfg(not(target_os = "linux"))]
+fn share_of(_: sysinfo::Pid) -> Option<u64> {
+    None
+}
+
+/// The proportional share in a roll-up, in bytes.
+#[cfg(target_os = "linux")]
+fn pss(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// Memory of this process and of those below it (a web view lives in processes of its own).
@@ -167,7 +192,9 @@ fn memory() -> Option<MemoryHealth> {
         .iter()
         .filter(|(pid, process)| whole(process) && is_ours(**pid));
     Some(MemoryHealth {
-        coffre: ours.map(|(_, process)| process.memory()).sum(),
+        coffre: ours
+            .map(|(pid, process)| share_of(*pid).unwrap_or_else(|| process.memory()))
+            .sum(),
         used: system.used_memory(),
         total: system.total_memory(),
         swap_used: system.used_swap(),
@@ -202,7 +229,7 @@ impl Window {
                     tool: found.map(|probe| probe.tool.clone()),
                     error: Look::error(look.as_ref()),
                     remarks: found.map(|probe| probe.remarks.clone()).unwrap_or_default(),
-                    protection: protection(&coffre, &source.id, &around)?,
+                    protection: protection(&coffre, source, &around)?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -233,6 +260,7 @@ impl Window {
                 missed: day.missed,
             },
             leftovers,
+            notices: self.unseen_notices(),
         })
     }
 
@@ -322,5 +350,19 @@ mod tests {
         let memory = super::memory().unwrap();
         assert!(memory.coffre > 1_000_000 && memory.coffre < memory.total, "{memory:?}");
         assert!(memory.used <= memory.total);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn shared_pages_are_counted_once() {
+        let rollup = "55f0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  8000 kB\nPss:  3210 kB\nPss_Dirty:  99 kB\n";
+        assert_eq!(super::pss(rollup), Some(3210 * 1024));
+        assert_eq!(super::pss("Rss: 1 kB\nPss: much kB\n"), None);
+        let own = super::share_of(sysinfo::get_current_pid().unwrap()).unwrap();
+        let mut system = sysinfo::System::new().unwrap();
+        system.refresh_processes(sysinfo::ProcessesToUpdate::All, true);
+        let resident = system.process(sysinfo::get_current_pid().unwrap()).unwrap().memory();
+        // Pages may come and go between the two looks; the C library alone is shared with every other process.
+        assert!(own > 500_000 && own < resident + 50_000_000, "{own} {resident}");
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Looks {
     pub(super) catalogue: Option<(DateTime<Utc>, Option<Error>)>,
     /// What the start could not clean up.
     pub(super) left: Vec<Error>,
+    /// Destinations that were moved and not looked at since: what is recorded of them lies somewhere else, or nowhere.
+    pub(super) moved: BTreeSet<Id>,
     /// What is being looked at: a look that hangs is not joined by others.
     busy: BTreeSet<Id>,
 }
@@ -178,7 +180,7 @@ impl Window {
             Subject::Source(source) => {
                 let began = Instant::now();
                 let found = coffre.test_source(source, cancel);
-                self.keep_source_look(source.id, began.elapsed(), found, cancel);
+                self.keep_source_look(coffre, source, began.elapsed(), found, cancel);
             }
             Subject::Destination(destination) => {
                 let began = Instant::now();
@@ -196,7 +198,7 @@ impl Window {
                     } => Some(Space { free, total }),
                     _ => None,
                 });
-                self.keep_destination_look(destination.id, took, found, cancel);
+                self.keep_destination_look(coffre, destination, took, found, cancel);
             }
         }
     }
@@ -265,17 +267,45 @@ impl Window {
         }
     }
 
-    pub(super) fn keep_source_look(&self, id: Id, took: Duration, found: Result<Probe>, cancel: &Cancel) {
-        if !cancel.is_cancelled() {
-            let at = super::now();
-            self.lock_looks().sources.insert(id, Look { at, took, found });
+    /// Keeps what a look found, unless the source was changed meanwhile: then it says nothing of it.
+    pub(super) fn keep_source_look(
+        &self,
+        coffre: &Coffre,
+        source: &Source,
+        took: Duration,
+        found: Result<Probe>,
+        cancel: &Cancel,
+    ) {
+        if cancel.is_cancelled() {
+            return;
+        }
+        let at = super::now();
+        // Locked before the row is read: whoever changes the row forgets the look afterwards.
+        let mut looks = self.lock_looks();
+        let same = |kept: &Source| kept.id == source.id && kept.address == source.address && kept.options == source.options;
+        if coffre.sources().is_ok_and(|all| all.iter().any(same)) {
+            looks.sources.insert(source.id, Look { at, took, found });
         }
     }
 
-    pub(super) fn keep_destination_look(&self, id: Id, took: Duration, found: Result<Option<Space>>, cancel: &Cancel) {
-        if !cancel.is_cancelled() {
-            let at = super::now();
-            self.lock_looks().destinations.insert(id, Look { at, took, found });
+    /// Likewise for a destination.
+    pub(super) fn keep_destination_look(
+        &self,
+        coffre: &Coffre,
+        destination: &Destination,
+        took: Duration,
+        found: Result<Option<Space>>,
+        cancel: &Cancel,
+    ) {
+        if cancel.is_cancelled() {
+            return;
+        }
+        let at = super::now();
+        let mut looks = self.lock_looks();
+        let same = |kept: &Destination| kept.id == destination.id && kept.address == destination.address;
+        if coffre.destinations().is_ok_and(|all| all.iter().any(same)) {
+            looks.moved.remove(&destination.id);
+            looks.destinations.insert(destination.id, Look { at, took, found });
         }
     }
 }

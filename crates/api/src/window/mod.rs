@@ -98,8 +98,26 @@ struct Inner {
     tools: Mutex<Option<Vec<ToolFound>>>,
     closing: AtomicBool,
     looking_around: AtomicBool,
+    /// How safe each source was when that was last looked at.
+    states: Mutex<Option<Vec<SafetyOf>>>,
     /// The dead that could not be put to rest, and when that was tried.
     stuck: Mutex<Option<(Vec<Id>, Instant)>>,
+}
+
+/// A source, and how safe it is.
+type SafetyOf = (
+    Id,
+    coffre_model::protection::ProtectionState,
+    Option<coffre_model::protection::ProtectionCause>,
+);
+
+/// A look around that is over, also when it panicked: the next one must not be left out for ever.
+struct LookedAround<'a>(&'a Window);
+
+impl Drop for LookedAround<'_> {
+    fn drop(&mut self) {
+        self.0.0.looking_around.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Coffre, opened.
@@ -159,6 +177,7 @@ impl Window {
             tools: Mutex::default(),
             closing: AtomicBool::new(false),
             looking_around: AtomicBool::new(false),
+            states: Mutex::default(),
             stuck: Mutex::default(),
         }));
         if let Ok(coffre) = window.coffre() {
@@ -304,15 +323,40 @@ impl Window {
         }
         let window = self.clone();
         let spawned = std::thread::Builder::new().name("look around".into()).spawn(move || {
+            let _over = LookedAround(&window);
+            window.see_time_pass(&coffre);
             if let Err(error) = window.put_the_dead_to_rest(&coffre) {
                 tracing::warn!(%error, "put dead runs to rest");
             }
             window.look_at_silent_destinations(&coffre);
-            window.0.looking_around.store(false, Ordering::SeqCst);
         });
         if let Err(error) = spawned {
             self.0.looking_around.store(false, Ordering::SeqCst);
             tracing::warn!(%error, "start a thread");
+        }
+    }
+
+    /// Time alone makes what was protected stale, and nobody tells: whoever shows it must look again.
+    fn see_time_pass(&self, coffre: &Coffre) {
+        let states = self.around(coffre).and_then(|around| {
+            let state = |source: &coffre_model::source::Source| {
+                let protection = protection::protection(coffre, source, &around)?;
+                Ok((source.id, protection.state, protection.cause))
+            };
+            coffre.sources()?.iter().map(state).collect::<Result<Vec<_>>>()
+        });
+        match states {
+            Ok(states) => {
+                let mut seen = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
+                let changed = seen.as_ref() != Some(&states);
+                *seen = Some(states);
+                drop(seen);
+                if changed {
+                    self.changed(tags(&[Noun::Overview, Noun::Sources, Noun::Health]));
+                }
+            }
+            // Said by every command that needs the catalogue.
+            Err(error) => tracing::warn!(%error, "see whether time has passed"),
         }
     }
 

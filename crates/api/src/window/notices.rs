@@ -10,6 +10,7 @@ use coffre_model::source::Source;
 use coffre_model::{Code, Error, Id, Result};
 
 use super::Window;
+use super::events::Noun;
 
 /// What a notification says, in the language of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Notice {
 #[derive(Default)]
 pub(super) struct Notices {
     told: Mutex<BTreeMap<Id, Id>>,
+    /// Why the system did not show the last one.
+    unseen: Mutex<Option<Error>>,
 }
 
 /// How a backup ended.
@@ -150,6 +153,26 @@ impl Window {
         });
     }
 
+    /// What became of a notification: shown, or why the system did not show it. What nobody was shown stands in the window's health until
+    /// the next one is shown.
+    pub fn noticed(&self, outcome: std::result::Result<(), String>) {
+        let unseen = outcome
+            .err()
+            .map(|cause| Error::new(Code::NotFound, "notices_absent").with("cause", cause));
+        let mut known = self.0.notices.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != unseen;
+        *known = unseen;
+        drop(known);
+        if changed {
+            self.changed([Noun::Health.into()]);
+        }
+    }
+
+    /// Why the system did not show the last notification.
+    pub(super) fn unseen_notices(&self) -> Option<Error> {
+        self.0.notices.unseen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Tells that a backup is not what it was.
     pub(super) fn tell_verified(&self, backup: &Backup, outcome: &Result<(Backup, Vec<Check>)>) {
         let bad = match outcome {
@@ -212,7 +235,7 @@ impl Window {
     }
 
     fn sentences(&self, error: &Error) -> String {
-        let (message, hint) = self.words().error(error);
+        let (message, hint) = self.words().error_in_window(error);
         if hint.is_empty() {
             message
         } else {

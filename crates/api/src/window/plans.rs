@@ -330,7 +330,10 @@ impl Window {
             .filter(|destination| draft.destination_ids.contains(&destination.id));
         let sites = Mounts::now().sites(chosen.clone());
         let last = match draft.source_id.parse::<Id>() {
-            Ok(source) => coffre.engine.catalogue.latest(&source, true)?,
+            Ok(source) => match coffre.sources()?.iter().find(|known| known.id == source) {
+                Some(source) => coffre.engine.catalogue.latest_proof(source)?,
+                None => None,
+            },
             Err(()) => None,
         };
         let kept = match id {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use coffre_engine::aim::aim;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::destination::Destination;
 use coffre_model::plan::Plan;
 use coffre_model::protection::{Evidence, LastRun, ProtectionCause, ProtectionState, Proved, judge};
+use coffre_model::source::Source;
 use coffre_model::{Error, Id, Result};
 use serde::Serialize;
 use ts_rs::TS;
@@ -51,7 +53,7 @@ impl Window {
     pub(super) fn around(&self, coffre: &Coffre) -> Result<Around> {
         let (plans, destinations) = (coffre.plans()?, coffre.destinations()?);
         let looks = self.lock_looks();
-        let is_silent = |id: &&Id| Look::answer(looks.destinations.get(*id)) == Answer::Silent;
+        let is_silent = |id: &&Id| looks.moved.contains(*id) || Look::answer(looks.destinations.get(*id)) == Answer::Silent;
         let ids = destinations.iter().map(|destination| &destination.id);
         let silent = ids.filter(is_silent).copied().collect();
         drop(looks);
@@ -80,11 +82,14 @@ pub(super) fn places_of(backup: &Backup, around: &Around) -> usize {
 }
 
 /// How safe a source is.
-pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Result<Protection> {
+///
+/// Everything that it rests on was made of the database that the source points to now.
+pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> Result<Protection> {
     let catalogue = &coffre.engine.catalogue;
-    let newest = catalogue.latest(source, true)?;
-    let last = catalogue.last_run(source)?;
-    let plans: Vec<&Plan> = around.plans_of(source).collect();
+    let newest = catalogue.latest_proof(source)?;
+    let last = catalogue.last_run_here(source)?;
+    let elsewhere = newest.is_none() && catalogue.latest(&source.id, true)?.is_some();
+    let plans: Vec<&Plan> = around.plans_of(&source.id).collect();
     let copies = newest.iter().flat_map(|backup| &backup.copies);
     let copies = copies.filter(|copy| copy.state == CopyState::Verified);
     let (silent, verified): (Vec<_>, Vec<_>) = copies.partition(|copy| around.silent.contains(&copy.destination_id));
@@ -99,6 +104,7 @@ pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Resul
     let evidence = Evidence {
         plans: plans.iter().map(|plan| plan.every).collect(),
         paused: 0,
+        elsewhere,
         proved: newest.as_ref().map(|backup| Proved {
             at: backup.started_at,
             copies: verified.len(),
@@ -119,7 +125,7 @@ pub(super) fn protection(coffre: &Coffre, source: &Id, around: &Around) -> Resul
     });
     let places = around.destinations.iter();
     let places = places.filter(|destination| verified.iter().any(|copy| copy.destination_id == destination.id));
-    let restore = catalogue.last_restore_of_source(source)?;
+    let restore = catalogue.last_restore_of_source(&source.id, Some(&aim(source)))?;
     Ok(Protection {
         state: judgement.state,
         cause: judgement.cause,

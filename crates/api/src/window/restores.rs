@@ -153,7 +153,10 @@ impl Window {
             Found::File(path) => format_of(&coffre, path).ok(),
         };
         let last = match found.backup() {
-            Some(backup) => coffre.engine.catalogue.last_restore_of_source(&backup.source_id)?,
+            Some(backup) => coffre
+                .engine
+                .catalogue
+                .last_restore_of_source(&backup.source_id, backup.aim.as_deref())?,
             None => None,
         };
         let took = last.and_then(|restore| Some(restore.ended_at? - restore.started_at));
@@ -278,7 +281,7 @@ impl Window {
     /// Carries out what a preview showed, once; it goes on after the answer.
     pub(super) fn start_restore(&self, StartRestore { confirmation, name }: StartRestore) -> Result<Restore> {
         let coffre = self.coffre()?;
-        let shown = self
+        let (until, shown) = self
             .lock_confirmations()
             .take(&confirmation, super::now(), |shown| match shown {
                 Shown::Restore(planned) if planned.name == name => Ok(()),
@@ -309,6 +312,7 @@ impl Window {
             }
         };
         let about = self.about_restore(&coffre, &found)?;
+        let again = planned.clone();
         let PlannedRestore {
             from, target, secret, ..
         } = *planned;
@@ -323,6 +327,16 @@ impl Window {
             let outcome = coffre.restore(from, into, false, observer, cancel);
             window.tell_restored(&named, &outcome);
             outcome.map(drop)
+        });
+        let id = id.inspect_err(|error| {
+            // Nothing has begun, and nothing is wrong with what was shown: it is still good for another try.
+            if matches!(
+                error.code(),
+                Code::Busy | Code::SecretUnavailable | Code::Unreachable | Code::DestUnreachable | Code::Stalled
+            ) {
+                let shown = Shown::Restore(again);
+                self.lock_confirmations().put_back(confirmation, until, shown);
+            }
         })?;
         coffre.restore_row(&id)
     }

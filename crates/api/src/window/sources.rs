@@ -235,7 +235,7 @@ fn check_secret(coffre: &Coffre, source: &Source, secret: &SecretChange) -> Resu
 impl Window {
     pub(super) fn source_row(&self, coffre: &Coffre, source: &Source, around: &Around, running: &[Id]) -> Result<SourceRow> {
         let catalogue = &coffre.engine.catalogue;
-        let newest = catalogue.latest(&source.id, true)?;
+        let newest = catalogue.latest_proof(source)?;
         let adapter = adapter_of(coffre, source);
         let looked = self
             .lock_looks()
@@ -254,7 +254,7 @@ impl Window {
                 .and_then(|backup| backup.raw_bytes)
                 .or_else(|| probed.and_then(|probe| probe.estimated_bytes)),
             place: place_of(&source.address),
-            protection: protection(coffre, &source.id, around)?,
+            protection: protection(coffre, source, around)?,
             plans: around
                 .plans_of(&source.id)
                 .map(|plan| Named {
@@ -346,7 +346,7 @@ impl Window {
         // What was found of a form that differs from what is kept says nothing of the source.
         let kept = id.map(|id| source_by_id(&coffre, &id)).transpose()?;
         if let Some(kept) = kept.filter(|kept| kept.address == source.address && kept.options == source.options) {
-            self.keep_source_look(kept.id, began.elapsed(), found.clone(), &cancel);
+            self.keep_source_look(&coffre, &kept, began.elapsed(), found.clone(), &cancel);
             self.changed([one(Noun::Sources, kept.id), Noun::Health.into()]);
         }
         found
@@ -427,7 +427,7 @@ impl Window {
     pub(super) fn list_tables(&self, ById { id }: ById) -> Result<TableStats> {
         let coffre = self.coffre()?;
         let source = source_by_id(&coffre, &id)?;
-        let (counts, at) = match coffre.engine.catalogue.latest(&id, true)? {
+        let (counts, at) = match coffre.engine.catalogue.latest_proof(&source)? {
             Some(backup) => (coffre.engine.catalogue.table_counts(&backup.id)?, backup.started_at),
             None => {
                 let kind = coffre.engine.adapters.database(&source.parsed()?.scheme)?;

@@ -71,7 +71,7 @@ impl Window {
     pub fn tray(&self) -> Tray {
         self.try_tray().unwrap_or_else(|error| Tray {
             state: TrayState::Attention,
-            sentence: self.words().error(&error).0,
+            sentence: self.words().error_in_window(&error).0,
             ..self.blank_tray()
         })
     }
@@ -171,7 +171,7 @@ impl Window {
     /// Writes down that something the shell was asked to do could not be done (a menu entry has nobody to answer to), as a
     /// notification.
     pub fn tell_error(&self, error: &coffre_model::Error) {
-        let (title, body) = self.words().error(error);
+        let (title, body) = self.words().error_in_window(error);
         self.dialogs().notify(&super::notices::Notice {
             title,
             body,

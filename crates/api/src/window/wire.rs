@@ -25,7 +25,7 @@ pub struct WireError {
 impl WireError {
     /// An error in the words of one language.
     pub fn new(error: &Error, words: &Words) -> WireError {
-        let (message, hint) = words.error(error);
+        let (message, hint) = words.error_in_window(error);
         let facts = error.details().iter().map(|(name, value)| (name.clone(), value.clone()));
         WireError {
             code: error.code(),

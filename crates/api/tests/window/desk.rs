@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use coffre_api::model::Result;
+use coffre_api::model::{Code, Error, Result};
 use coffre_api::window::dialogs::{Dialogs, FilePurpose};
 use coffre_api::window::notices::Notice;
 use coffre_api::window::{Setup, Window, WireError};
@@ -22,24 +22,35 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Shell {
     /// What every dialog answers.
     pub(crate) chosen: Mutex<Option<PathBuf>>,
+    /// A desktop without any.
+    pub(crate) no_dialogs: Mutex<bool>,
     pub(crate) suggested: Mutex<Vec<String>>,
     pub(crate) notices: Mutex<Vec<Notice>>,
     pub(crate) opened: Mutex<Vec<PathBuf>>,
     pub(crate) quits: Mutex<usize>,
 }
 
+impl Shell {
+    fn answer(&self) -> Result<Option<PathBuf>> {
+        if *self.no_dialogs.lock().unwrap() {
+            return Err(Error::new(Code::NotFound, "dialog_absent"));
+        }
+        Ok(self.chosen.lock().unwrap().clone())
+    }
+}
+
 impl Dialogs for Shell {
-    fn choose_file(&self, _: FilePurpose) -> Option<PathBuf> {
-        self.chosen.lock().unwrap().clone()
+    fn choose_file(&self, _: FilePurpose) -> Result<Option<PathBuf>> {
+        self.answer()
     }
 
-    fn choose_folder(&self) -> Option<PathBuf> {
-        self.chosen.lock().unwrap().clone()
+    fn choose_folder(&self) -> Result<Option<PathBuf>> {
+        self.answer()
     }
 
-    fn save_file(&self, suggestion: &str) -> Option<PathBuf> {
+    fn save_file(&self, suggestion: &str) -> Result<Option<PathBuf>> {
         self.suggested.lock().unwrap().push(suggestion.to_owned());
-        self.chosen.lock().unwrap().clone()
+        self.answer()
     }
 
     fn open_folder(&self, path: &Path) -> Result<()> {

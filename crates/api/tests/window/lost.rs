@@ -204,3 +204,166 @@ fn a_copy_too_few_is_at_risk() {
     assert_eq!(shown["state"], "verified", "the other copy is good");
     assert_eq!(kept.desk.ask("list_sources", json!({}))[0]["source"]["id"], kept.source["id"]);
 }
+
+/// The form of the SQLite source at another path.
+fn moved_to(kept: &Kept, path: &Path) -> Value {
+    let draft = json!({"name": "shop", "adapter": "sqlite", "values": {"path": path}});
+    json!({"id": kept.source["id"], "draft": draft, "secret": {"change": "keep"}})
+}
+
+#[test]
+fn backups_of_another_database_do_not_protect_this_one() {
+    let home = home();
+    let kept = kept(home.path());
+    let old = kept.run();
+    assert_eq!(kept.look(), ("protected".to_owned(), Value::Null));
+    let other = home.path().join("other.db");
+    make_database(&other, 3);
+    kept.desk.ask("edit_source", moved_to(&kept, &other));
+    assert_eq!(kept.look(), ("unprotected".to_owned(), json!("moved")));
+    let row = kept.desk.ask("list_sources", json!({}))[0].clone();
+    assert_eq!(
+        (&row["protection"]["last_verified_at"], &row["protection"]["copies"]),
+        (&Value::Null, &json!(0))
+    );
+    assert_eq!(
+        kept.desk.ask("health", json!({}))["sources"][0]["protection"]["cause"],
+        "moved"
+    );
+    // Counted in the database itself, not in a backup of another one.
+    let tables = kept.desk.ask("list_tables", json!({"id": kept.source["id"]}));
+    assert_eq!(tables["tables"][0]["rows"], 3);
+    // The old one stays in the list, and restorable.
+    assert_eq!(kept.desk.ask("list_backups", query(json!({})))["total"], 1);
+    let target = json!({"kind": "new_file", "value": home.path().join("again.db"), "secret": null});
+    let plan = kept.desk.ask(
+        "plan_restore",
+        json!({"request": {"backup_id": old["id"], "file": null, "target": target}}),
+    );
+    assert_eq!(plan["allowed"], true, "{plan}");
+
+    let new = kept.run();
+    assert_eq!(new["flags"], json!([]), "another database may be smaller");
+    assert_eq!(kept.look(), ("protected".to_owned(), Value::Null));
+    // The only one of what the source points to now may not be deleted, whatever there is of others.
+    let preview = kept.desk.ask("preview_delete", json!({"ids": [new["id"]]}));
+    assert_eq!(preview["refusal"]["text"], "delete_last_verified");
+    let preview = kept.desk.ask("preview_delete", json!({"ids": [old["id"]]}));
+    assert_eq!(preview["refusal"], Value::Null);
+
+    // Back where it was: those backups are of this very database.
+    kept.desk.ask("edit_source", moved_to(&kept, &home.path().join("shop.db")));
+    assert_eq!(kept.look(), ("protected".to_owned(), Value::Null));
+    let row = kept.desk.ask("list_sources", json!({}))[0]["protection"].clone();
+    assert_eq!(row["last_verified_at"], old["ended_at"]);
+}
+
+#[test]
+fn a_run_that_failed_elsewhere_is_no_news_of_this_database() {
+    let home = home();
+    let kept = kept(home.path());
+    kept.run();
+    kept.desk.ask("edit_source", moved_to(&kept, &home.path().join("absent.db")));
+    assert_eq!(kept.run()["state"], "failed");
+    assert_eq!(kept.state(), ("unprotected".to_owned(), json!("moved")));
+    assert_ne!(
+        kept.desk.ask("list_sources", json!({}))[0]["protection"]["error"],
+        Value::Null
+    );
+    kept.desk.ask("edit_source", moved_to(&kept, &home.path().join("shop.db")));
+    assert_eq!(kept.state(), ("protected".to_owned(), Value::Null));
+}
+
+#[test]
+fn a_rebuilt_catalogue_does_not_lend_its_backups_to_another_database() {
+    let home = home();
+    let kept = kept(home.path());
+    kept.run();
+    kept.desk.window.close().unwrap();
+    let (again, usb) = (crate::desk::home(), kept.folder.clone());
+    for (path, state) in [("other.db", "moved"), ("shop.db", "")] {
+        let home_again = again.path().join(path);
+        std::fs::create_dir(&home_again).unwrap();
+        let path = home.path().join(path);
+        make_database(&path, 3);
+        let desk = Desk::on(&home_again);
+        let destination = desk.add_folder("usb", &usb);
+        desk.ask("rebuild_from_destination", json!({"id": destination["id"]}));
+        let source = desk.add_sqlite("shop", &path);
+        desk.ask("add_plan", json!({"draft": plan_draft("nightly", &source, &[&destination])}));
+        let backup = desk.ask("list_backups", query(json!({})))["backups"][0].clone();
+        desk.ask("verify_backup", json!({"id": backup["id"]}));
+        desk.until_idle();
+        let protection = desk.ask("list_sources", json!({}))[0]["protection"].clone();
+        let expected = if state.is_empty() { Value::Null } else { json!(state) };
+        assert_eq!(protection["cause"], expected, "{protection}");
+    }
+}
+
+#[test]
+fn a_destination_that_was_moved_proves_nothing_before_it_is_looked_at() {
+    let home = home();
+    let kept = kept(home.path());
+    kept.run();
+    assert_eq!(kept.look().0, "protected");
+    let destination = kept.desk.ask("list_destinations", json!({}))[0]["destination"].clone();
+    let elsewhere = home.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let edit = |path: &Path| {
+        let draft = json!({"name": "usb", "adapter": "local", "values": {"path": path}});
+        let edit = json!({"id": destination["id"], "draft": draft, "secret": {"change": "keep"}});
+        kept.desk.ask("edit_destination", edit);
+        kept.state()
+    };
+    // From the very answer on, not only once somebody has looked there.
+    assert_eq!(edit(&elsewhere), ("at_risk".to_owned(), json!("few_copies")));
+    assert_eq!(kept.look(), ("at_risk".to_owned(), json!("few_copies")));
+    edit(&kept.folder);
+    kept.desk.until("it is seen to be back", || kept.state().0 == "protected");
+}
+
+#[test]
+fn time_alone_takes_the_green_away() {
+    let home = home();
+    let clock = home.path().join("clock");
+    std::fs::write(&clock, "+0").unwrap();
+    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1"))
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .expect("libfaketime is installed with the test packages");
+    crate::desk::alone(
+        "lost::days_pass_in_a_process_of_its_own",
+        Vec::new(),
+        &[
+            ("COFFRE_TEST_HOME", home.path().join("home").as_ref()),
+            ("COFFRE_TEST_CLOCK", clock.as_ref()),
+            ("LD_PRELOAD", library.as_ref()),
+            ("FAKETIME_TIMESTAMP_FILE", clock.as_ref()),
+            ("FAKETIME_NO_CACHE", "1".as_ref()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".as_ref()),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "started by time_alone_takes_the_green_away"]
+fn days_pass_in_a_process_of_its_own() {
+    let home = crate::desk::told("COFFRE_TEST_HOME");
+    std::fs::create_dir(&home).unwrap();
+    let kept = kept(&home);
+    kept.run();
+    assert_eq!(kept.look(), ("protected".to_owned(), Value::Null));
+    let is_stale = || {
+        kept.desk.forget_events();
+        kept.desk.wait_for("the overview is stale", |event| {
+            crate::desk::is_invalidated(event, "overview")
+        });
+    };
+    // Once it is seen as it is; then days later.
+    is_stale();
+    std::fs::write(crate::desk::told("COFFRE_TEST_CLOCK"), "+3d").unwrap();
+    is_stale();
+    assert_eq!(kept.state(), ("at_risk".to_owned(), json!("stale")));
+    assert_eq!(kept.desk.window.tray().state, TrayState::Attention);
+}

@@ -1,5 +1,9 @@
 //! Restores as the sheet makes them: where to, what would come, then exactly that.
 
+use std::time::Duration;
+
+use coffre_api::model::{Cancel, Id};
+use coffre_engine::lease::{Lease, Resource};
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, home, make_database};
@@ -181,4 +185,75 @@ fn a_file_that_was_changed_after_its_preview_is_not_restored() {
     );
     assert_eq!(refused.text, "confirmation_changed");
     assert!(!home.path().join("new.db").exists());
+}
+
+#[test]
+fn a_desktop_without_file_dialogs_says_so() {
+    let home = home();
+    let desk = Desk::on(home.path());
+    *desk.shell.no_dialogs.lock().unwrap() = true;
+    for (command, arguments) in [
+        ("choose_file", json!({"purpose": "restore"})),
+        ("choose_folder", json!({})),
+        ("choose_new_file", json!({"suggestion": "shop.db"})),
+    ] {
+        assert_eq!(desk.refused_in_words(command, arguments).text, "dialog_absent");
+    }
+    let path = home.path().join("shop.db");
+    make_database(&path, 5);
+    let backup = desk.back_up(&desk.add_sqlite("shop", &path));
+    let refused = desk.refused("download_backup", json!({"id": backup["id"], "raw": false}));
+    assert_eq!(refused.text, "dialog_absent");
+}
+
+#[test]
+fn what_the_system_did_not_show_stands_in_health() {
+    let home = home();
+    let desk = Desk::on(home.path());
+    assert_eq!(desk.ask("health", json!({}))["notices"], Value::Null);
+    desk.forget_events();
+    desk.window.noticed(Err("no such service".to_owned()));
+    desk.wait_for("health is stale", |event| crate::desk::is_invalidated(event, "health"));
+    let said = desk.ask("health", json!({}))["notices"].clone();
+    assert_eq!(
+        (&said["text"], &said["details"]["cause"]),
+        (&json!("notices_absent"), &json!("no such service"))
+    );
+    desk.window.noticed(Ok(()));
+    assert_eq!(desk.ask("health", json!({}))["notices"], Value::Null);
+}
+
+#[test]
+fn a_confirmation_outlives_a_start_that_could_not_be() {
+    let home = home();
+    let desk = Desk::on(home.path());
+    let path = home.path().join("shop.db");
+    make_database(&path, 5);
+    let backup = desk.back_up(&desk.add_sqlite("shop", &path));
+    let target = home.path().join("again.db");
+    let plan = desk.ask("plan_restore", request(&backup, "new_file", target.to_str().unwrap()));
+    let start = json!({"confirmation": plan["confirmation"], "name": "shop"});
+    // Somebody restores there already.
+    let coffre = desk.window.coffre().unwrap();
+    let there = Resource::Restore(format!("sqlite://{}", target.display()));
+    let held = Lease::acquire(
+        &coffre.engine.catalogue,
+        &there,
+        &Id::new(),
+        Duration::from_secs(60),
+        &Cancel::new(),
+    )
+    .unwrap();
+    for _ in 0..2 {
+        assert_eq!(desk.refused("start_restore", start.clone()).code.as_str(), "BUSY");
+    }
+    drop(held);
+    let restore = desk.ask("start_restore", start.clone());
+    desk.until_idle();
+    assert_eq!(desk.ask("show_restore", json!({"id": restore["id"]}))["state"], "done");
+    assert_eq!(
+        desk.refused("start_restore", start).text,
+        "confirmation_old",
+        "carried out once"
+    );
 }

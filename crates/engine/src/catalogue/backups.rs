@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState, BackupType, Copy, CopyState, Kind, Tool, Trigger};
 use coffre_model::database::TableCount;
+use coffre_model::source::Source;
 use coffre_model::{BackupCode, Code, Error, Id, Result};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
@@ -11,6 +12,7 @@ use super::Catalogue;
 use super::fault::{Fault, strange};
 use super::row::{Reading, all, change, json, number_back, one};
 use super::search::{among, containing};
+use crate::aim::aim;
 
 /// Which backups. Everything that is set must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +77,30 @@ impl Catalogue {
                 "{SELECT} WHERE b.source_id = ?1 AND +b.state IN ({states}) ORDER BY b.started_at DESC, b.id DESC LIMIT 1"
             );
             one(c, "backups", &sql, [source_id.to_string()], |row| read(c, row))
+        })
+    }
+
+    /// The newest verified backup of what the source points to now. Backups of what it pointed to before prove nothing of it.
+    pub fn latest_proof(&self, source: &Source) -> Result<Option<Backup>> {
+        self.read(|c| {
+            let sql = format!(
+                "{SELECT} WHERE b.source_id = ?1 AND b.aim = ?2 AND +b.state = 'verified'
+                 ORDER BY b.started_at DESC, b.id DESC LIMIT 1"
+            );
+            one(c, "backups", &sql, params![source.id.to_string(), aim(source)], |row| {
+                read(c, row)
+            })
+        })
+    }
+
+    /// How many verified backups there are of what the source points to now.
+    pub fn proofs(&self, source: &Source) -> Result<u64> {
+        self.read(|c| {
+            super::row::count(
+                c,
+                "SELECT COUNT(*) FROM backups WHERE source_id = ?1 AND aim = ?2 AND +state = 'verified'",
+                params![source.id.to_string(), aim(source)],
+            )
         })
     }
 
@@ -326,6 +352,7 @@ pub(super) fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Bac
         code: row.word("code", BackupCode::parse)?,
         source: row.text("source_name")?,
         source_id: row.id("source_id")?,
+        aim: row.opt_text("aim")?,
         plan: row.opt_text("plan_name")?,
         plan_id: row.opt_id("plan_id")?,
         trigger: row.word("trigger", Trigger::parse)?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState};
 use coffre_model::restore::Restore;
+use coffre_model::source::Source;
 use coffre_model::{Id, Result};
 use rusqlite::params;
 
@@ -13,6 +14,7 @@ use super::backups::{SELECT, read};
 use super::fault::Fault;
 use super::restores;
 use super::row::{all, count, number_back, one, time_text};
+use crate::aim::aim;
 
 /// Copies that take room. What is `missing` does not, and what is being written is not there yet.
 pub(super) const LYING: &str = "'stored', 'verified', 'corrupt', 'deleting'";
@@ -186,6 +188,20 @@ impl Catalogue {
         })
     }
 
+    /// Likewise, of the runs against what the source points to now.
+    pub fn last_run_here(&self, source: &Source) -> Result<Option<Backup>> {
+        self.read(|c| {
+            let sql = format!(
+                "{SELECT} WHERE b.id = (SELECT id FROM backups WHERE source_id = ?1 AND aim = ?2
+                    AND state NOT IN ('running', 'skipped', 'cancelled', 'deleting', 'deleted')
+                    ORDER BY started_at DESC, id DESC LIMIT 1)"
+            );
+            one(c, "backups", &sql, params![source.id.to_string(), aim(source)], |row| {
+                read(c, row)
+            })
+        })
+    }
+
     /// The last run of a plan, in whatever state.
     pub fn last_of_plan(&self, plan: &Id) -> Result<Option<Backup>> {
         self.read(|c| {
@@ -326,10 +342,10 @@ impl Catalogue {
         self.restores_where("backup_id = ?1", params![backup.to_string()], u32::MAX)
     }
 
-    /// The newest restore of any backup of this source that came to its end.
-    pub fn last_restore_of_source(&self, source: &Id) -> Result<Option<Restore>> {
-        let sql = "state = 'done' AND backup_id IN (SELECT id FROM backups WHERE source_id = ?1)";
-        let found = self.restores_where(sql, params![source.to_string()], 1)?;
+    /// The newest restore that came to its end, of any backup of this source that was made of this database.
+    pub fn last_restore_of_source(&self, source: &Id, aim: Option<&str>) -> Result<Option<Restore>> {
+        let sql = "state = 'done' AND backup_id IN (SELECT id FROM backups WHERE source_id = ?1 AND aim IS ?2)";
+        let found = self.restores_where(sql, params![source.to_string(), aim], 1)?;
         Ok(found.into_iter().next())
     }
 

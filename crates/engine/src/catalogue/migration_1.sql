@@ -81,6 +81,8 @@ CREATE TABLE backups (
     code           TEXT NOT NULL UNIQUE,
     source_id      TEXT NOT NULL REFERENCES sources (id),
     source_name    TEXT NOT NULL,
+    -- Which database the source pointed to (a fingerprint): what was made of another one proves nothing of the source as it is now.
+    aim            TEXT,
     plan_id        TEXT REFERENCES plans (id),
     plan_name      TEXT,
     "trigger"      TEXT NOT NULL CHECK ("trigger" IN ('manual', 'scheduled', 'catch_up', 'safety', 'guard', 'api')),
@@ -126,6 +128,7 @@ CREATE TABLE backups (
 -- The lists: newest first, the state in the index, so that counting and paging never touch the rows themselves.
 CREATE INDEX backups_time ON backups (started_at, id, state);
 CREATE INDEX backups_source ON backups (source_id, started_at, id, state);
+CREATE INDEX backups_aim ON backups (source_id, aim, started_at, id, state);
 CREATE INDEX backups_plan ON backups (plan_id, started_at, id, state) WHERE plan_id IS NOT NULL;
 CREATE INDEX backups_state ON backups (state, started_at, id);
 CREATE INDEX backups_type ON backups (type, started_at, id, state);
@@ -273,8 +276,9 @@ BEGIN
     SELECT RAISE(ABORT, 'backups_verified');
 END;
 
-CREATE TRIGGER backups_identity BEFORE UPDATE OF id, code, source_id, plan_id, started_at, kind, base_id ON backups
-WHEN NEW.id IS NOT OLD.id OR NEW.code IS NOT OLD.code OR NEW.source_id IS NOT OLD.source_id OR NEW.plan_id IS NOT OLD.plan_id
+CREATE TRIGGER backups_identity BEFORE UPDATE OF id, code, source_id, aim, plan_id, started_at, kind, base_id ON backups
+WHEN NEW.id IS NOT OLD.id OR NEW.code IS NOT OLD.code OR NEW.source_id IS NOT OLD.source_id OR NEW.aim IS NOT OLD.aim
+    OR NEW.plan_id IS NOT OLD.plan_id
     OR NEW.started_at IS NOT OLD.started_at OR NEW.kind IS NOT OLD.kind OR NEW.base_id IS NOT OLD.base_id
 BEGIN
     SELECT RAISE(ABORT, 'backups_identity');

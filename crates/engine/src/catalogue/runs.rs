@@ -354,8 +354,8 @@ pub(super) fn insert_with_key(connection: &Connection, backup: &Backup, key_id: 
     let inserted = change(
         connection,
         "INSERT INTO backups (id, code, source_id, source_name, plan_id, plan_name, \"trigger\", type, kind, base_id, state,
-            started_at, compression, encryption, key_id, flags, note, pinned)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'running', ?11, ?12, ?13, ?14, '[]', ?15, ?16)",
+            started_at, compression, encryption, key_id, flags, note, pinned, aim)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'running', ?11, ?12, ?13, ?14, '[]', ?15, ?16, ?17)",
         params![
             backup.id.to_string(),
             backup.code.as_str(),
@@ -372,7 +372,8 @@ pub(super) fn insert_with_key(connection: &Connection, backup: &Backup, key_id: 
             backup.encryption,
             key_id,
             backup.note,
-            backup.pinned
+            backup.pinned,
+            backup.aim
         ],
     );
     match inserted {

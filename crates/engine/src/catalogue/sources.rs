@@ -60,6 +60,14 @@ impl Catalogue {
         self.read(|c| by_id(c, &SOURCE.resolve_known(c, name_or_id)?))
     }
 
+    /// Likewise by its id alone: a name that looks like another's id does not win.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub fn known_source_by_id(&self, id: &Id) -> Result<Source> {
+        self.read(|c| by_id(c, &id.to_string()))
+    }
+
     /// Every source, by name.
     pub fn sources(&self) -> Result<Vec<Source>> {
         self.read(|c| {

@@ -53,6 +53,7 @@ fn manifest(compression: Compression, key: Option<&Key>) -> Manifest {
         code,
         source: "shop".into(),
         source_id: Id::new(),
+        aim: None,
         plan: None,
         plan_id: None,
         trigger: Trigger::Manual,

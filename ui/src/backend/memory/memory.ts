@@ -278,7 +278,7 @@ export class MemoryBackend {
       stored_bytes: stored,
       plans: this.data.plans
         .filter((p) => p.plan.destination_ids.includes(d.destination.id))
-        .map((p) => ({ id: p.plan.id, name: p.plan.name })),
+        .map((p) => ({ id: p.plan.id, name: p.plan.name, source: p.plan.source })),
     }
   }
   #worst(rows: T.SourceRow[]): T.SourceRow[] {
@@ -1453,6 +1453,7 @@ export class MemoryBackend {
         missed: day.filter((b) => b.state === 'missed').length,
       },
       leftovers: [],
+      notices: null,
     }
   }
 }

@@ -257,3 +257,58 @@ fn only_the_changes_of_others_count_as_such() {
     assert!(facts.bytes > 0 && facts.journal_mode == "wal" && (0.0..=1.0).contains(&facts.fragmentation));
     c.check().unwrap();
 }
+
+#[test]
+fn what_was_made_of_another_database_proves_nothing() {
+    let mut world = World::new();
+    let old = world.finished(0, BackupState::Verified);
+    let c = world.catalogue.clone();
+    let there = world.source.clone();
+    assert_eq!(c.latest_proof(&there).unwrap().unwrap().id, old.id);
+    assert_eq!((c.proofs(&there).unwrap(), old.aim.as_ref().map(String::len)), (1, Some(64)));
+    // Another user is another way to the same database.
+    let by_another = Source {
+        address: "postgres://anna@h:5433/shop".into(),
+        ..there.clone()
+    };
+    assert_eq!(c.latest_proof(&by_another).unwrap().unwrap().id, old.id);
+    let here = Source {
+        address: "postgres://joe@h:5433/shop2".into(),
+        ..there.clone()
+    };
+    c.update_source(&here).unwrap();
+    world.source = here.clone();
+    assert_eq!((c.latest_proof(&here).unwrap(), c.proofs(&here).unwrap()), (None, 0));
+    assert_eq!(c.last_run_here(&here).unwrap(), None);
+    assert_eq!(c.latest(&here.id, true).unwrap().unwrap().id, old.id, "it stays restorable");
+    // Clocks go back: what counts is what it was made of, not when.
+    let new = world.finished(-3600, BackupState::Verified);
+    assert_eq!(c.latest_proof(&here).unwrap().unwrap().id, new.id);
+    assert_eq!(c.last_run_here(&here).unwrap().unwrap().id, new.id);
+    assert_eq!(c.latest_proof(&there).unwrap().unwrap().id, old.id);
+    let error = world.raw().execute("UPDATE backups SET aim = NULL", []).unwrap_err();
+    assert!(error.to_string().contains("backups_identity"), "{error}");
+}
+
+#[test]
+fn a_rebuilt_catalogue_still_knows_what_was_backed_up() {
+    let lost = World::new();
+    let backup = lost.finished(1, BackupState::Verified);
+    let json = manifest_json(&backup);
+    let found: Manifest = serde_json::from_str(&json).unwrap();
+    for (address, proves) in [("postgres://anna@h:5433/shop", true), ("postgres://joe@h:5433/other", false)] {
+        let world = World::new();
+        let c = &world.catalogue;
+        c.remove_source(&world.source.id, moment(0)).unwrap();
+        let key = artifact_key(&backup);
+        c.adopt(&found, &json, &world.local.id, &key, Some(moment(90))).unwrap();
+        let again = Source {
+            address: address.into(),
+            ..source("shop")
+        };
+        let again = c.add_source(&again).unwrap();
+        assert_eq!(again.id, backup.source_id);
+        assert_eq!(c.latest_proof(&again).unwrap().is_some(), proves, "{address}");
+        assert!(c.latest(&again.id, true).unwrap().is_some());
+    }
+}

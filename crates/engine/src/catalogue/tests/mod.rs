@@ -119,6 +119,7 @@ pub(crate) fn running(source: &Source, seconds: i64) -> Backup {
         code: BackupCode::new(moment(seconds), &id),
         source: source.name.clone(),
         source_id: source.id,
+        aim: Some(crate::aim::aim(source)),
         plan: None,
         plan_id: None,
         trigger: Trigger::Manual,
