@@ -14,7 +14,11 @@ const REST = 30
 /** Changes of an hour, one each second. */
 const HOUR = Number(process.env.COFFRE_BENCH_EVENTS ?? 3600)
 
-const median = (all) => [...all].sort((a, b) => a - b)[all.length >> 1]
+const median = (all) => {
+  const sorted = [...all].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
 const most = (all) => Math.max(...all)
 const rows = []
 /** One line of the table. `worth` is what is held against the goal. */
@@ -79,9 +83,13 @@ function family(root) {
 const memory = (pids) => pids.reduce((sum, pid) => sum + Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]), 0) / 1000
 /** CPU of a family in milliseconds since it began. */
 const cpu = (pids) => pids.reduce((sum, pid) => sum + stat(pid).ticks * 10, 0)
-/** How often a thread of one process went to sleep and came back. */
-const wakes = (pid) =>
-  readdirSync(`/proc/${pid}/task`).reduce((sum, task) => sum + Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8'))[1]), 0)
+/** How often each thread of a process went to sleep so far. */
+const sleeps = (pid) =>
+  new Map(
+    readdirSync(`/proc/${pid}/task`).map((task) => [task, Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8'))[1])]),
+  )
+/** How often threads woke since then. One that ended meanwhile takes its count along; one that began brings its own. */
+const wakes = (pid, before) => [...sleeps(pid)].reduce((sum, [task, count]) => sum + count - (before.get(task) ?? 0), 0)
 
 /** Starts a program, leaves it alone, and sees what it takes. */
 async function resting(program, home) {
@@ -91,9 +99,9 @@ async function resting(program, home) {
     const pids = family(child.pid)
     const mb = memory(pids)
     const own = memory([child.pid])
-    const [before, woken] = [cpu(pids), wakes(child.pid)]
+    const [before, woken] = [cpu(pids), sleeps(child.pid)]
     await sleep(REST * 1000)
-    return { mb, own, processes: pids.length, cpu: cpu(pids) - before, wakes: (wakes(child.pid) - woken) / REST }
+    return { mb, own, processes: pids.length, cpu: cpu(pids) - before, wakes: wakes(child.pid, woken) / REST }
   } finally {
     process.kill(child.pid, 'SIGTERM')
     await new Promise((ended) => (child.exitCode === null && child.signalCode === null ? child.once('exit', ended) : ended()))
