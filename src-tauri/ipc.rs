@@ -27,23 +27,18 @@ pub(crate) fn answer(desktop: &Arc<Desktop>, invoke: Invoke<Wry>) -> bool {
     };
     let waiting = Arc::clone(desktop);
     // A thread for each: a few microseconds, and none waits for another. Some wait for a person, or for a server.
-    let resolver = Arc::new(std::sync::Mutex::new(Some(resolver)));
-    let theirs = Arc::clone(&resolver);
+    let theirs = resolver.clone();
     let spawned = std::thread::Builder::new().name("command".into()).spawn(move || {
         let answered = match waiting.window() {
             Ok(window) => window.dispatch(&command, arguments),
             Err(error) => Err(Box::new(WireError::new(&error, &waiting.words()))),
         };
-        let taken = theirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(resolver) = taken else { return };
         match answered {
-            Ok(answer) => resolver.resolve(answer),
-            Err(error) => resolver.reject(*error),
+            Ok(answer) => theirs.resolve(answer),
+            Err(error) => theirs.reject(*error),
         }
     });
-    if let Err(error) = spawned
-        && let Some(resolver) = resolver.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
-    {
+    if let Err(error) = spawned {
         resolver.reject(worded(&Error::internal("start a thread", error)));
     }
     true

@@ -9,11 +9,10 @@ use crate::id::{BackupCode, Id};
 /// What is appended to an artifact's key for its manifest.
 pub const MANIFEST_SUFFIX: &str = ".manifest.json";
 
-/// A source's name as a folder: lower-case letters, digits and `-`, at most 40 of them, and eight digits of the id, so that two
-/// sources never share a folder whatever they are called.
-pub fn source_slug(name: &str, id: &Id) -> String {
+/// A name as part of another: lower-case ASCII letters, digits and `-`, at most 40 of them. Empty where nothing of it can be used.
+pub fn slug(name: impl Iterator<Item = char>) -> String {
     let mut slug = String::new();
-    for c in name.chars().flat_map(char::to_lowercase) {
+    for c in name.flat_map(char::to_lowercase) {
         if slug.len() >= 40 {
             break;
         }
@@ -23,8 +22,15 @@ pub fn source_slug(name: &str, id: &Id) -> String {
             slug.push('-');
         }
     }
-    let slug = slug.trim_end_matches('-');
-    let slug = if slug.is_empty() { "source" } else { slug };
+    slug.truncate(slug.trim_end_matches('-').len());
+    slug
+}
+
+/// A source's name as a folder: its [`slug`] and eight digits of the id, so that two sources never share a folder whatever they are
+/// called.
+pub fn source_slug(name: &str, id: &Id) -> String {
+    let slug = slug(name.chars());
+    let slug = if slug.is_empty() { "source" } else { &slug };
     format!("{slug}-{}", id.short())
 }
 

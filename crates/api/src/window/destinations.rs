@@ -161,25 +161,14 @@ fn kind_of(coffre: &Coffre, destination: &Destination) -> Option<&'static dyn St
 }
 
 fn form_of(kind: &'static dyn StorageKind) -> Form {
-    Form {
-        fields: kind.fields(),
-        scheme: kind.schemes().first().copied().unwrap_or(kind.name()),
-    }
+    Form::of(kind.fields(), kind.schemes(), kind.name())
 }
 
 /// A draft as a destination that is not kept anywhere. Nothing where something is wrong; `errors` says what.
 fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &Draft, errors: &mut DraftErrors) -> Result<Option<Destination>> {
     let known = coffre.destinations()?;
     let before = id.map(|id| destination_by_id(coffre, id)).transpose()?;
-    if known
-        .iter()
-        .any(|destination| destination.name == draft.name && Some(&destination.id) != id)
-    {
-        errors.add(
-            "name",
-            Error::new(Code::Refused, "name_taken").with("name", draft.name.as_str()),
-        );
-    }
+    errors.check_taken(&draft.name, id, known.iter().map(|other| (&other.id, other.name.as_str())));
     let kind = kind_named(&draft.adapter)?;
     let form = form_of(kind);
     let Some(Filled { mut address, options }) = form.fill(draft, errors) else {
@@ -226,13 +215,8 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &Draft, errors: &mut Draf
 
 fn read_or_refuse(coffre: &Coffre, id: Option<&Id>, draft: &Draft) -> Result<Destination> {
     let mut errors = DraftErrors::default();
-    match read_draft(coffre, id, draft, &mut errors)? {
-        Some(destination) if errors.0.is_empty() => Ok(destination),
-        _ => {
-            errors.refuse()?;
-            Err(Error::internal("read a form", "nothing is wrong with it"))
-        }
-    }
+    let read = read_draft(coffre, id, draft, &mut errors)?;
+    errors.accept(read)
 }
 
 /// Refuses a secret where the kind of storage takes none, before anything is kept.

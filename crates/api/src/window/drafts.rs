@@ -72,10 +72,17 @@ impl DraftErrors {
         self.0.entry(field.to_owned()).or_insert(error);
     }
 
-    /// The first error as the answer of a command that cannot be carried out.
-    pub(super) fn refuse(self) -> Result<()> {
+    /// Says so where the name belongs to another than the one that is edited.
+    pub(super) fn check_taken<'a>(&mut self, name: &str, id: Option<&Id>, mut known: impl Iterator<Item = (&'a Id, &'a str)>) {
+        if known.any(|(other, taken)| taken == name && Some(other) != id) {
+            self.add("name", Error::new(Code::Refused, "name_taken").with("name", name));
+        }
+    }
+
+    /// What was read; where something is wrong, the first error as the answer of a command that cannot be carried out.
+    pub(super) fn accept<T>(self, read: Option<T>) -> Result<T> {
         match self.0.into_iter().next() {
-            None => Ok(()),
+            None => read.ok_or_else(|| Error::internal("read a form", "nothing is wrong with it")),
             Some((field, error)) => Err(error.or_with("field", field)),
         }
     }
@@ -133,6 +140,14 @@ fn wrong(text: &'static str) -> Error {
 }
 
 impl Form {
+    /// The form of a kind of database or storage, from what it says of itself.
+    pub(super) fn of(fields: Vec<Field>, schemes: &[&'static str], name: &'static str) -> Form {
+        Form {
+            fields,
+            scheme: schemes.first().copied().unwrap_or(name),
+        }
+    }
+
     /// The field with the path: what is wrong with an address as a whole is said there.
     pub(super) fn main_field(&self) -> &'static str {
         let path = self.fields.iter().find(|field| field.part == FieldPart::Path);

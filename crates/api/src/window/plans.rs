@@ -187,16 +187,8 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
     if let Err(error) = check_name(&draft.name) {
         errors.add("name", error);
     }
-    if coffre
-        .plans()?
-        .iter()
-        .any(|plan| plan.name == draft.name && Some(&plan.id) != id)
-    {
-        errors.add(
-            "name",
-            Error::new(Code::Refused, "name_taken").with("name", draft.name.as_str()),
-        );
-    }
+    let known = coffre.plans()?;
+    errors.check_taken(&draft.name, id, known.iter().map(|other| (&other.id, other.name.as_str())));
     let source = match draft.source_id.parse::<Id>() {
         Ok(source) => source_by_id(coffre, &source)
             .map_err(|error| errors.add("source_id", error))
@@ -273,8 +265,7 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
 
 fn read_or_refuse(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<PlanChange> {
     let (errors, change) = read_draft(coffre, id, draft)?;
-    errors.refuse()?;
-    change.ok_or_else(|| Error::internal("read a form", "nothing is wrong with it"))
+    errors.accept(change)
 }
 
 fn draft_of(plan: &Plan) -> PlanDraft {

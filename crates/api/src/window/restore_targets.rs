@@ -228,21 +228,10 @@ pub(super) fn format_of(coffre: &Coffre, path: &Path) -> Result<DumpFormat> {
 
 /// A name as part of a file's or database's name: small letters, digits, `-`.
 fn slug(name: &str) -> String {
-    let mut slug = String::new();
-    for c in name.chars().flat_map(char::to_lowercase).take(200) {
-        if slug.len() >= 40 {
-            break;
-        }
-        if c.is_ascii_alphanumeric() {
-            slug.push(c);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-    }
-    let slug = slug.trim_end_matches('-');
+    let slug = coffre_model::naming::slug(name.chars().take(200));
     // A database's name that begins with a digit must be quoted wherever it is typed.
     match slug.chars().next() {
-        Some(first) if first.is_ascii_alphabetic() => slug.to_owned(),
+        Some(first) if first.is_ascii_alphabetic() => slug,
         Some(_) => format!("db-{slug}"),
         None => "restored".to_owned(),
     }

@@ -157,22 +157,14 @@ fn kind_named(coffre: &Coffre, name: &str) -> Result<&'static dyn DatabaseKind> 
 }
 
 fn form_of(kind: &'static dyn DatabaseKind) -> Form {
-    Form {
-        fields: kind.fields(),
-        scheme: kind.schemes().first().copied().unwrap_or(kind.name()),
-    }
+    Form::of(kind.fields(), kind.schemes(), kind.name())
 }
 
 /// A draft as a source that is not kept anywhere. Nothing where something is wrong; `errors` says what.
 fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &Draft, errors: &mut DraftErrors) -> Result<Option<Source>> {
     let known = coffre.sources()?;
     let before = id.map(|id| source_by_id(coffre, id)).transpose()?;
-    if known.iter().any(|source| source.name == draft.name && Some(&source.id) != id) {
-        errors.add(
-            "name",
-            Error::new(Code::Refused, "name_taken").with("name", draft.name.as_str()),
-        );
-    }
+    errors.check_taken(&draft.name, id, known.iter().map(|other| (&other.id, other.name.as_str())));
     let kind = kind_named(coffre, &draft.adapter)?;
     if let Some(before) = &before
         && adapter_of(coffre, before) != kind.name()
@@ -205,13 +197,8 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &Draft, errors: &mut Draf
 
 fn read_or_refuse(coffre: &Coffre, id: Option<&Id>, draft: &Draft) -> Result<Source> {
     let mut errors = DraftErrors::default();
-    match read_draft(coffre, id, draft, &mut errors)? {
-        Some(source) if errors.0.is_empty() => Ok(source),
-        _ => {
-            errors.refuse()?;
-            Err(Error::internal("read a form", "nothing is wrong with it"))
-        }
-    }
+    let read = read_draft(coffre, id, draft, &mut errors)?;
+    errors.accept(read)
 }
 
 /// Refuses a secret where the kind of database takes none, before anything is kept.

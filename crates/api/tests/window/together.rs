@@ -1,8 +1,37 @@
 //! Two windows on one home stay consistent; so do a window and a terminal.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, home, is_invalidated, make_database, make_slow_database, plan_draft, query};
+
+/// A backup that takes a while, begun by its plan.
+struct SlowRun {
+    source: Value,
+    folder: Value,
+    plan: Value,
+    begun: Value,
+}
+
+impl SlowRun {
+    fn begin(desk: &Desk, home: &Path) -> SlowRun {
+        let path = home.join("slow.db");
+        make_slow_database(&path);
+        let source = desk.add_sqlite("slow", &path);
+        let folder = desk.add_folder("kept", &home.join("kept"));
+        let mut draft = plan_draft("slow", &source, &[&folder]);
+        draft["compression"] = json!("zstd:19");
+        let plan = desk.ask("add_plan", json!({"draft": draft}));
+        let begun = desk.ask("run_backup", json!({"plan_id": plan["id"], "source_id": null}));
+        SlowRun {
+            source,
+            folder,
+            plan,
+            begun,
+        }
+    }
+}
 
 #[test]
 fn each_sees_what_the_other_changes() {
@@ -38,14 +67,7 @@ fn each_sees_what_the_other_changes() {
 fn what_runs_in_the_other_is_seen_and_left_alone() {
     let home = home();
     let (one, two) = (Desk::on(home.path()), Desk::on(home.path()));
-    let path = home.path().join("slow.db");
-    make_slow_database(&path);
-    let source = one.add_sqlite("slow", &path);
-    let folder = one.add_folder("kept", &home.path().join("kept"));
-    let mut draft = plan_draft("slow", &source, &[&folder]);
-    draft["compression"] = json!("zstd:19");
-    let plan = one.ask("add_plan", json!({"draft": draft}));
-    let begun = one.ask("run_backup", json!({"plan_id": plan["id"], "source_id": null}));
+    let SlowRun { plan, begun, .. } = SlowRun::begin(&one, home.path());
     let seen = two.ask("running", json!({}));
     assert_eq!((&seen[0]["id"], &seen[0]["elsewhere"]), (&begun["id"], &json!(true)));
     assert_eq!(
@@ -157,14 +179,12 @@ fn what_waits_for_its_turn_is_there_at_once() {
 fn what_is_being_backed_up_is_not_moved_under_its_run() {
     let home = home();
     let desk = Desk::on(home.path());
-    let path = home.path().join("slow.db");
-    make_slow_database(&path);
-    let source = desk.add_sqlite("slow", &path);
-    let folder = desk.add_folder("kept", &home.path().join("kept"));
-    let mut draft = plan_draft("slow", &source, &[&folder]);
-    draft["compression"] = json!("zstd:19");
-    let plan = desk.ask("add_plan", json!({"draft": draft}));
-    let begun = desk.ask("run_backup", json!({"plan_id": plan["id"], "source_id": null}));
+    let SlowRun {
+        source,
+        folder,
+        plan,
+        begun,
+    } = SlowRun::begin(&desk, home.path());
     desk.wait_for("it writes", |event| {
         event["type"] == "progress" && event["progress"]["step"] == "dumping"
     });

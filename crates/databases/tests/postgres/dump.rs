@@ -1,7 +1,7 @@
 //! Dumps of a database that lives.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -29,6 +29,20 @@ fn large(server: &Postgres) -> String {
          CREATE TABLE small AS SELECT 1 AS x",
     );
     name
+}
+
+/// A session called "the holder" that keeps the table `held` for itself; answers once it has it.
+fn hold(server: &Postgres, database: &str) -> Child {
+    let holder = server
+        .client("psql", database)
+        .env("PGAPPNAME", "the holder")
+        .args(["-c", "BEGIN; LOCK TABLE held; SELECT pg_sleep(60)"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'held'::regclass";
+    assert!(wait_until(Duration::from_secs(10), || server.sql(database, locked) == "1"));
+    holder
 }
 
 #[test]
@@ -113,15 +127,7 @@ fn a_lock_held_by_another_session_is_named() {
     let server = Postgres::shared(Version::V15);
     let name = server.create_database();
     server.sql(&name, "CREATE TABLE free (x int); CREATE TABLE held (x int)");
-    let mut holder = server
-        .client("psql", &name)
-        .env("PGAPPNAME", "the holder")
-        .args(["-c", "BEGIN; LOCK TABLE held; SELECT pg_sleep(60)"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'held'::regclass";
-    assert!(wait_until(Duration::from_secs(10), || server.sql(&name, locked) == "1"));
+    let mut holder = hold(server, &name);
     let mut setup = Setup::new(server.address(&name));
     setup.lock_wait = Duration::from_secs(1);
     let error = setup.dump().unwrap_err();
@@ -247,14 +253,7 @@ fn cancelling_while_waiting_for_a_lock_is_prompt() {
     let server = Postgres::shared(Version::V15);
     let name = server.create_database();
     server.sql(&name, "CREATE TABLE held (x int)");
-    let mut holder = server
-        .client("psql", &name)
-        .args(["-c", "BEGIN; LOCK TABLE held; SELECT pg_sleep(60)"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'held'::regclass";
-    assert!(wait_until(Duration::from_secs(10), || server.sql(&name, locked) == "1"));
+    let mut holder = hold(server, &name);
     let mut work = Setup::new(server.address(&name)).open();
     work.database.probe().unwrap();
     let cancel = work.cancel.clone();
@@ -333,14 +332,7 @@ fn a_killed_process_leaves_no_session() {
     let server = own_server();
     let name = server.create_database();
     server.sql(&name, "CREATE TABLE held (x int)");
-    let mut holder = server
-        .client("psql", &name)
-        .args(["-c", "BEGIN; LOCK TABLE held; SELECT pg_sleep(60)"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'held'::regclass";
-    assert!(wait_until(Duration::from_secs(10), || server.sql(&name, locked) == "1"));
+    let mut holder = hold(&server, &name);
     let mut killed = Command::new(std::env::current_exe().unwrap())
         .args(["dump::a_killed_process_leaves_no_session", "--exact"])
         .env(ROLE, server.address(&name))
