@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::{Tool, words};
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::field::Field;
 use crate::manifest::Scope;
+use crate::replace::{Replace, TableShape};
 use crate::secret::Secret;
 use crate::source::Source;
 use crate::storage::Space;
+use crate::throw_away::{Need, ThrowAway};
 
 words! {
     /// What a stream of plain bytes is.
@@ -164,6 +166,23 @@ pub trait DatabaseKind: Send + Sync {
     }
     /// Makes the database ready for use. Must not connect yet, must not write.
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>>;
+    /// Makes ready to replace what the source points to. Must not connect yet, must not write.
+    ///
+    /// # Errors
+    /// `REFUSED` for a kind that cannot.
+    fn replace(&self, _source: &Source, _access: Access) -> Result<Box<dyn Replace>> {
+        Err(Error::new(Code::Refused, "replace_unsupported").with("database", self.name()))
+    }
+    /// A throw-away database for a drill, or to look into a backup; the inner error says why none can be made on this machine. `access` holds the
+    /// private folder in which everything of it lies.
+    ///
+    /// # Errors
+    /// What starting it can bring, and a cancellation.
+    fn throw_away(&self, _need: &Need, _access: Access) -> Result<std::result::Result<Box<dyn ThrowAway>, Error>> {
+        Ok(Err(
+            Error::new(Code::ToolMissing, "throw_away_unsupported").with("database", self.name())
+        ))
+    }
 }
 
 /// One database, for one piece of work.
@@ -224,6 +243,8 @@ pub struct Parsed {
     pub counts: Vec<TableCount>,
     /// Objects seen (entries, statements or pages), so that "nothing at all" can be told from "a little".
     pub objects: u64,
+    /// What the tables are made of; nothing where the format does not say, or not in a way that can be compared with a live database.
+    pub shapes: Option<Vec<TableShape>>,
 }
 
 /// A push parser: fed every plain byte in order, bounded memory, panics on nothing.

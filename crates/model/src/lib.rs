@@ -20,11 +20,13 @@ pub mod naming;
 pub mod plan;
 pub mod progress;
 pub mod protection;
+pub mod replace;
 pub mod restore;
 pub mod secret;
 pub mod settings;
 pub mod source;
 pub mod storage;
+pub mod throw_away;
 
 pub use cancel::Cancel;
 pub use error::{Code, Error, Result};

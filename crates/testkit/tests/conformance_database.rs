@@ -260,6 +260,7 @@ impl Checker for LedgerChecker {
         Ok(Parsed {
             counts: counts(&self.parser.tables),
             objects: self.parser.lines,
+            shapes: None,
         })
     }
 }

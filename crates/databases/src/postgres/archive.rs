@@ -259,6 +259,7 @@ impl Checker for Archive {
         }
         let counts = std::mem::take(&mut self.counts).into_iter();
         Ok(Parsed {
+            shapes: None,
             counts: counts.map(|(table, rows)| TableCount { table, rows }).collect(),
             objects: self.contents.entries.iter().filter(|entry| !entry.is_session()).count() as u64,
         })

@@ -209,6 +209,7 @@ mod tests {
         Parsed {
             counts: counts(list),
             objects: 1,
+            shapes: None,
         }
     }
 

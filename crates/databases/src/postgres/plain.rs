@@ -133,6 +133,7 @@ impl Checker for PlainChecker {
             counts.remove(table);
         }
         Ok(Parsed {
+            shapes: None,
             counts: counts.into_iter().map(|(table, rows)| TableCount { table, rows }).collect(),
             objects: self.found.objects,
         })

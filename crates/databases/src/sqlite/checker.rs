@@ -137,6 +137,7 @@ impl FileChecker {
         Ok(Parsed {
             counts,
             objects: u64::from(self.pages),
+            shapes: None,
         })
     }
 

@@ -19,11 +19,28 @@ use crate::home::{self, Home};
 const APPLICATION_ID: u32 = 0x434F_4652;
 
 /// Every released schema, in order. `user_version` is how many of them a file has.
-pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("migration_1.sql"))]));
+pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(released()));
+
+/// What [`MIGRATIONS`] is made of.
+pub(super) fn released() -> Vec<M<'static>> {
+    vec![
+        M::up(include_str!("migration_1.sql")),
+        M::up_with_hook(include_str!("migration_2.sql"), |transaction| {
+            let aims: i64 = transaction.query_row(
+                "SELECT count(*) FROM pragma_table_info('backups') WHERE name = 'aim'",
+                [],
+                |row| row.get(0),
+            )?;
+            if aims == 0 {
+                transaction.execute_batch(include_str!("aim_column.sql"))?;
+            }
+            Ok(())
+        }),
+    ]
+}
 
 /// The `user_version` that this version of Coffre writes.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// How long to wait for another process to finish opening. Opening takes milliseconds; a migration of a large catalogue, seconds.
 const GATE: Duration = Duration::from_secs(30);

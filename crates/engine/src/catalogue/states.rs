@@ -1,5 +1,5 @@
 //! States of copies and restores that the model leaves to the catalogue, and the one decision between them: what a backup is, given its
-//! copies. The SQL triggers of `migration_1.sql` say the same; a test compares them pair by pair.
+//! copies. The SQL triggers of the migrations say the same; a test compares them pair by pair.
 
 use coffre_model::backup::{BackupState, CopyState};
 use coffre_model::restore::RestoreState;
@@ -59,7 +59,9 @@ pub fn restore_may_become(from: RestoreState, next: RestoreState) -> bool {
         Planned => matches!(next, Running | Failed),
         Running => matches!(next, Done | Failed | Interrupted),
         Done => matches!(next, Undone),
-        Undone | Failed | Interrupted => false,
+        // A replacement that was cut off right after its moment, once somebody has looked.
+        Interrupted => matches!(next, Done),
+        Undone | Failed => false,
     }
 }
 

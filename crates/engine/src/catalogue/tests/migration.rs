@@ -13,18 +13,17 @@ use super::*;
 
 /// The released schemas, and one more that changes and fills tables.
 static NEXT: LazyLock<Migrations<'static>> = LazyLock::new(|| {
-    Migrations::new(vec![
-        M::up(include_str!("../migration_1.sql")),
-        M::up(
-            "ALTER TABLE sources ADD COLUMN colour TEXT NOT NULL DEFAULT 'none';
+    let mut all = super::super::open::released();
+    all.push(M::up(
+        "ALTER TABLE sources ADD COLUMN colour TEXT NOT NULL DEFAULT 'none';
              UPDATE sources SET colour = upper(name);
              CREATE TABLE extra (source_id TEXT PRIMARY KEY REFERENCES sources (id), size INTEGER) STRICT;
              INSERT INTO extra SELECT id, length(name) FROM sources;
              CREATE INDEX extra_size ON extra (size);
              DROP TRIGGER journal_update;
              CREATE TRIGGER journal_update BEFORE UPDATE ON journal BEGIN SELECT RAISE(ABORT, 'journal_append'); END;",
-        ),
-    ])
+    ));
+    Migrations::new(all)
 });
 
 fn open(path: &Path) -> Connection {
@@ -47,10 +46,12 @@ fn version(connection: &Connection) -> u32 {
     connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
-/// A file with the released schema and something in it.
-fn released(path: &Path) {
+/// A file with a released schema and something in it.
+fn released(path: &Path, version: usize) {
     let mut connection = open(path);
-    migrate(&mut connection, &super::super::open::MIGRATIONS).unwrap();
+    let mut all = super::super::open::released();
+    all.truncate(version);
+    migrate(&mut connection, &Migrations::new(all)).unwrap();
     for n in 0..200 {
         connection
             .execute(
@@ -81,7 +82,7 @@ fn is_one_of(path: &Path, old: &[String], new: &[String], old_version: u32, at: 
     let version = version(&connection);
     let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok", "{at}");
-    if version == 2 {
+    if version == 3 {
         assert_eq!(found, new, "{at}");
         true
     } else {
@@ -105,11 +106,11 @@ fn points(total: u64, some: u64) -> Vec<u64> {
 #[test]
 fn a_migration_that_fails_anywhere_leaves_the_old_schema() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, old_version) in [("empty", 0), ("released", 1)] {
-        let prepare = |path: &Path| {
-            if old_version == 1 {
-                released(path);
-            }
+    for (name, old_version) in [("empty", 0), ("first", 1), ("released", 2)] {
+        let prepare = |path: &Path| match old_version {
+            0 => {}
+            1 => released(path, 1),
+            _ => released(path, 2),
         };
         let path = dir.path().join(name);
         prepare(&path);
@@ -152,11 +153,11 @@ fn killed_child() {
 #[test]
 fn a_process_killed_while_migrating_leaves_the_old_schema_or_the_new_one() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, old_version) in [("empty", 0), ("released", 1)] {
-        let prepare = |path: &Path| {
-            if old_version == 1 {
-                released(path);
-            }
+    for (name, old_version) in [("empty", 0), ("first", 1), ("released", 2)] {
+        let prepare = |path: &Path| match old_version {
+            0 => {}
+            1 => released(path, 1),
+            _ => released(path, 2),
         };
         let path = dir.path().join(name);
         prepare(&path);
