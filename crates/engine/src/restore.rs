@@ -138,6 +138,9 @@ fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
             What::File(path, _) => Some(path.display().to_string()),
         },
         target: job.target.address.clone(),
+        source_id: None,
+        kept_until: None,
+        kept_bytes: None,
         mode: if job.dry_run { RestoreMode::DryRun } else { RestoreMode::Into },
         state: if job.dry_run {
             RestoreState::Planned

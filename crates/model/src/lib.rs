@@ -13,6 +13,7 @@ pub mod destination;
 pub mod error;
 pub mod field;
 pub mod id;
+pub mod impact;
 pub mod journal;
 pub mod key;
 pub mod manifest;

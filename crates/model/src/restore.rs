@@ -32,7 +32,7 @@ words! {
         Into = "into",
         /// Only the plan.
         DryRun = "dry_run",
-        /// In place of live data (comes with a later version).
+        /// In place of live data.
         Replace = "replace",
     }
 }
@@ -55,7 +55,8 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RestoreStep {
-    /// `verify`, `prepare`, `load`, `compare`, `settle`.
+    /// Into a new place: `verify`, `prepare`, `load`, `compare`, `settle`. In place of live data: `look`, `verify`, `safety`, `prepare`, `load`,
+    /// `compare`, `swap`, `check`; and `undo`.
     pub name: String,
     /// Where it stands.
     pub state: StepState,
@@ -91,6 +92,8 @@ pub struct Restore {
     pub file: Option<String>,
     /// The address restored into.
     pub target: String,
+    /// The source whose live data is replaced, or would be.
+    pub source_id: Option<Id>,
     /// How.
     pub mode: RestoreMode,
     /// Where it stands.
@@ -105,6 +108,10 @@ pub struct Restore {
     pub steps: Vec<RestoreStep>,
     /// Rows per table.
     pub counts: Vec<CountComparison>,
+    /// Until when what was live before is kept for an undo. Nothing where nothing is kept (any more).
+    pub kept_until: Option<DateTime<Utc>>,
+    /// How much room that takes in bytes.
+    pub kept_bytes: Option<u64>,
     /// What a person should know of the way it was done: owners that had to be left out, …
     pub remarks: Vec<Error>,
     /// Why it failed.

@@ -23,7 +23,8 @@ pub struct Stored {
 }
 
 /// Room at a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Space {
     /// Free for us, in bytes.
     pub free: u64,

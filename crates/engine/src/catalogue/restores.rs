@@ -26,8 +26,8 @@ impl Catalogue {
             }
             change(
                 c,
-                "INSERT INTO restores (id, backup_id, file, target, mode, state, started_at, resource, fence)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO restores (id, backup_id, file, target, mode, state, started_at, resource, fence, source_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 params![
                     restore.id.to_string(),
                     opt_id(restore.backup_id.as_ref()),
@@ -37,7 +37,8 @@ impl Catalogue {
                     restore.state.as_str(),
                     time_text(restore.started_at),
                     lease.map(Lease::resource),
-                    lease.map(Lease::fence)
+                    lease.map(Lease::fence),
+                    opt_id(restore.source_id.as_ref())
                 ],
             )?;
             write(c, restore)
@@ -145,18 +146,21 @@ fn absent(given: &str) -> Fault {
     Fault::Ours(Error::new(Code::NotFound, "restore_not_found").with("given", given))
 }
 
-fn write(connection: &Connection, restore: &Restore) -> Result<(), Fault> {
+pub(super) fn write(connection: &Connection, restore: &Restore) -> Result<(), Fault> {
     let id = restore.id.to_string();
     let changed = change(
         connection,
-        "UPDATE restores SET state = ?2, safety_backup_id = ?3, ended_at = ?4, error = ?5, remarks = ?6 WHERE id = ?1",
+        "UPDATE restores SET state = ?2, safety_backup_id = ?3, ended_at = ?4, error = ?5, remarks = ?6, kept_until = ?7, kept_bytes = ?8
+         WHERE id = ?1",
         params![
             id,
             restore.state.as_str(),
             opt_id(restore.safety_backup_id.as_ref()),
             opt_time(restore.ended_at),
             opt_json(restore.error.as_ref())?,
-            json(&restore.remarks)?
+            json(&restore.remarks)?,
+            opt_time(restore.kept_until),
+            opt_number(restore.kept_bytes)?
         ],
     )?;
     if changed == 0 {
@@ -203,6 +207,9 @@ pub(super) fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Res
         backup_id: row.opt_id("backup_id")?,
         file: row.opt_text("file")?,
         target: row.text("target")?,
+        source_id: row.opt_id("source_id")?,
+        kept_until: row.opt_time("kept_until")?,
+        kept_bytes: row.opt_number("kept_bytes")?,
         mode: row.word("mode", RestoreMode::parse)?,
         state: row.word("state", RestoreState::parse)?,
         safety_backup_id: row.opt_id("safety_backup_id")?,

@@ -421,6 +421,9 @@ fn a_restore_is_followed_step_by_step() {
         backup_id: Some(backup.id),
         file: None,
         target: "sqlite:///tmp/x.db".into(),
+        source_id: None,
+        kept_until: None,
+        kept_bytes: None,
         mode: RestoreMode::Into,
         state: RestoreState::Running,
         safety_backup_id: None,
@@ -453,8 +456,9 @@ fn a_restore_is_followed_step_by_step() {
     assert_eq!((now.state, now.ended_at), (RestoreState::Interrupted, Some(moment(9))));
     assert_eq!(now.steps[1].state, StepState::Failed);
     assert_eq!(now.steps[0].state, StepState::Done);
-    // No way back.
-    restore.state = RestoreState::Done;
+    // No way back; but one that was cut off right after its moment is done once somebody has looked (`settle`).
+    restore.state = RestoreState::Failed;
+    restore.error = Some(Error::new(Code::Internal, "interrupted"));
     restore.ended_at = Some(moment(10));
     assert_eq!(c.update_restore(&restore, None).unwrap_err().text(), "catalogue_rule");
 

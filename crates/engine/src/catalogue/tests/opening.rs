@@ -219,7 +219,7 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
         assert_eq!((error.code(), error.text()), (Code::CatalogueNewer, "catalogue_newer"));
         assert_eq!(
             (error.detail("found").as_deref(), error.detail("known").as_deref()),
-            (Some("2"), Some("1"))
+            (Some("3"), Some("2"))
         );
         let error = Catalogue::set_aside(&home, moment(0)).unwrap_err();
         assert_eq!(error.code(), Code::CatalogueNewer);
