@@ -11,6 +11,7 @@ pub mod journals;
 pub mod keys;
 pub mod open;
 pub mod plans;
+pub mod replaces;
 pub mod restores;
 pub mod sample;
 mod secret_change;

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Show(Show),
     Verify(Verify),
     Restore(Restore),
+    Undo(Undo),
+    Guard(Guard),
     Download(Download),
     Delete(Delete),
     Pin(One),
@@ -301,6 +303,28 @@ pub(crate) struct Restore {
     pub(crate) yes: bool,
     #[arg(long)]
     pub(crate) no_countdown: bool,
+    #[arg(long, value_name = "WORD", requires = "replace")]
+    pub(crate) confirmation: Option<String>,
+    #[arg(long, requires = "confirmation")]
+    pub(crate) rows_may_differ: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    #[arg(value_name = "RESTORE")]
+    pub(crate) restore: Option<String>,
+    #[arg(long, requires = "restore")]
+    pub(crate) forget: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Guard {
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub(crate) source: String,
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) note: Option<String>,
+    #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

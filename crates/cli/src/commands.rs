@@ -3,9 +3,11 @@
 mod backup;
 mod demo;
 mod destination;
+mod guard;
 mod key;
 mod misc;
 mod plan;
+mod replace;
 mod restore;
 mod source;
 mod verify;
@@ -28,6 +30,8 @@ impl Command {
             Command::Show(_) => "show",
             Command::Verify(_) => "verify",
             Command::Restore(_) => "restore",
+            Command::Undo(_) => "undo",
+            Command::Guard(_) => "guard",
             Command::Download(_) => "download",
             Command::Delete(_) => "delete",
             Command::Pin(_) => "pin",
@@ -56,6 +60,8 @@ pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel
         Command::Show(arguments) => backup::show(coffre, arguments, out),
         Command::Verify(arguments) => verify::run(coffre, arguments, out, cancel),
         Command::Restore(arguments) => restore::run(coffre, arguments, out, cancel),
+        Command::Undo(arguments) => replace::undo(coffre, arguments, out, cancel),
+        Command::Guard(arguments) => guard::run(coffre, arguments, out, cancel),
         Command::Download(arguments) => backup::download(coffre, arguments, out, cancel),
         Command::Delete(arguments) => backup::delete(coffre, arguments, out, cancel),
         Command::Pin(one) => backup::pin(coffre, one, true, out),

@@ -200,6 +200,17 @@ impl Out {
         self.remarks(&swept.left);
     }
 
+    /// Whether a person watches standard error.
+    pub(crate) fn interactive(&self) -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// Ends with the status of a command that was run for somebody; everything was said already.
+    pub(crate) fn exit(&self, status: u8) -> Result<()> {
+        let ended = Error::new(coffre_api::model::Code::Refused, "guard_command_failed");
+        Err(ended.with(PRINTED, true).with(EXIT, status))
+    }
+
     /// Ends the program: prints the error, if there is one, and answers its exit status.
     pub(crate) fn end(&self, outcome: Result<()>) -> ExitCode {
         let Err(error) = outcome else { return ExitCode::SUCCESS };
@@ -227,8 +238,19 @@ impl Out {
 /// A fact that says that an error is in the document already. Never shown.
 const PRINTED: &str = "__printed";
 
+/// A fact that says which status the program ends with. Never shown.
+const EXIT: &str = "__exit";
+
 /// The exit status of an error: 130 or 143 for a cancellation, else its code's.
 fn status(error: &Error) -> ExitCode {
+    if let Some(status) = error
+        .details()
+        .get(EXIT)
+        .and_then(Value::as_u64)
+        .and_then(|s| u8::try_from(s).ok())
+    {
+        return ExitCode::from(status);
+    }
     let cancelled = error
         .details()
         .get("status")

@@ -410,7 +410,7 @@ fn verify_copies(
             &mut |n| news.tell(n),
         );
         match read {
-            Ok(()) => {
+            Ok(_) => {
                 copy.state = CopyState::Verified;
                 copy.verified_at = Some((engine.now)());
                 copy.stored_bytes = backup.stored_bytes.unwrap_or_default();

@@ -49,7 +49,7 @@ impl Expected<'_> {
     }
 }
 
-/// Reads the object at `key` to its end and checks everything that is expected of it. `news` hears the stored bytes read.
+/// Reads the object at `key` to its end and checks everything that is expected of it; answers what was in it. `news` hears the stored bytes read.
 ///
 /// # Errors
 /// `NOT_FOUND` where there is nothing; `VERIFY_MISMATCH` or `DECRYPT_FAILED` (exit 3) for what is not what it must be;
@@ -61,7 +61,7 @@ pub fn read_and_check(
     stall: Duration,
     cancel: &Cancel,
     news: &mut dyn FnMut(u64),
-) -> Result<()> {
+) -> Result<Parsed> {
     let about = storage.stat(key)?.ok_or_else(|| not_found(storage, key))?;
     if let Some(bytes) = expected.stored_bytes
         && bytes != about.bytes
@@ -81,10 +81,10 @@ pub fn read_and_check(
     .and_then(|_| checker.finish())
     .map_err(as_mismatch)
     .map_err(|e| e.or_with("key", key).or_with("place", storage.place()))?;
-    match expected.counts {
-        Some(counts) => agree(counts, &checked),
-        None => Ok(()),
+    if let Some(counts) = expected.counts {
+        agree(counts, &checked)?;
     }
+    Ok(checked)
 }
 
 /// Says which place hung, where reading from it came to a standstill.

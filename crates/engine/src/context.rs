@@ -86,6 +86,11 @@ impl Engine {
         Ok(Duration::from_secs(self.number("lease_seconds")?))
     }
 
+    /// `undo_keep_days`.
+    pub fn undo_keep_days(&self) -> Result<i64> {
+        i64::try_from(self.number("undo_keep_days")?).map_err(|e| Error::internal("read a setting", e))
+    }
+
     /// `max_parallel_runs`.
     pub fn max_parallel_runs(&self) -> Result<u32> {
         u32::try_from(self.number("max_parallel_runs")?).map_err(|e| Error::internal("read a setting", e))

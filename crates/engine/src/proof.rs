@@ -5,10 +5,11 @@ use std::io::Write;
 
 use coffre_model::backup::{Backup, CopyState};
 use coffre_model::compression::Compression;
-use coffre_model::database::{Database, DatabaseKind, DumpFormat, TableCount};
+use coffre_model::database::{Database, DatabaseKind, DumpFormat, Load, Parsed, TableCount};
 use coffre_model::error::from_io;
 use coffre_model::manifest::Manifest;
 use coffre_model::progress::{Observer, Step};
+use coffre_model::replace::TableShape;
 use coffre_model::restore::CountComparison;
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
@@ -19,6 +20,7 @@ use crate::foreign_file::ForeignFile;
 use crate::lease::Lease;
 use crate::pipeline::{Decryption, Expect, ReadBack, read_back};
 use crate::place::{self, Place};
+use crate::restore::What;
 use crate::stream::News;
 use crate::verify::{check_copy, judge, record};
 
@@ -33,7 +35,50 @@ pub(crate) struct Proved<'a> {
     pub(crate) format: DumpFormat,
     pub(crate) kind: &'static dyn DatabaseKind,
     pub(crate) counts: Vec<TableCount>,
+    /// What its tables are made of, where the format tells.
+    pub(crate) shapes: Option<Vec<TableShape>>,
+    /// The version of the server that it came from, where known.
+    pub(crate) server_version: Option<String>,
     stored_total: Option<u64>,
+}
+
+impl Proved<'_> {
+    /// Whether it is a backup of ours: then every table and row of it is known.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.file.is_none()
+    }
+}
+
+/// Proves what is to be brought back.
+///
+/// # Errors
+/// `VERIFY_MISMATCH`, `DECRYPT_FAILED`, what the storage says; `REFUSED` for a backup that has nothing, or a file of another database.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one restore's whole surroundings; a struct would only rename them"
+)]
+pub(crate) fn prove<'a>(
+    engine: &Engine,
+    what: &What,
+    kind: &'static dyn DatabaseKind,
+    decryption: &'a mut Decryption,
+    id: Id,
+    lease: Option<&Lease>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Proved<'a>> {
+    match what {
+        What::Backup(backup) => {
+            // As it is now that nobody else can change it.
+            let backup = engine.catalogue.backup(&backup.id.to_string())?;
+            let proved = prove_backup(engine, &backup, decryption, id, lease, observer, cancel)?;
+            if !kind.formats().contains(&proved.format) {
+                return Err(other_database(proved.format, proved.kind.name(), kind));
+            }
+            Ok(proved)
+        }
+        What::File(path, keys) => prove_file(engine, path, keys, kind, decryption, id, observer, cancel),
+    }
 }
 
 /// Counts what was loaded and puts it beside what was counted in the dump's own snapshot.
@@ -50,8 +95,13 @@ pub(crate) fn count_and_compare(
     News::new(observer, Some(id), Step::Comparing, None, false);
     let after = database.counts()?;
     *counts = compare(&proved.counts, Some(&after));
-    let exact = proved.file.is_none();
-    match counts.iter().find(|c| differs(c, exact)) {
+    assert_same(counts, proved)
+}
+
+/// # Errors
+/// `VERIFY_MISMATCH` (`restored_rows_differ`) for the first table that is not there with exactly its rows.
+pub(crate) fn assert_same(counts: &[CountComparison], proved: &Proved<'_>) -> Result<()> {
+    match counts.iter().find(|c| differs(c, proved.is_ours())) {
         Some(wrong) => Err(Error::new(Code::VerifyMismatch, "restored_rows_differ")
             .with("table", wrong.table.as_str())
             .with("expected_rows", wrong.backup)
@@ -101,8 +151,20 @@ pub(crate) fn load(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
+    let sink = database.load(proved.format)?;
+    load_into(engine, proved, id, sink, observer, cancel)
+}
+
+/// Likewise, into a sink that was begun already.
+pub(crate) fn load_into(
+    engine: &Engine,
+    proved: &Proved<'_>,
+    id: Id,
+    mut sink: Box<dyn Load>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<()> {
     let mut news = News::new(observer, Some(id), Step::Loading, proved.stored_total, false);
-    let mut sink = database.load(proved.format)?;
     let expect = Expect {
         compression: proved.compression,
         decryption: proved.decryption,
@@ -158,7 +220,7 @@ pub(crate) fn prove_backup<'a>(
     let mut first = None;
     for copy in copies {
         match prove_copy(engine, backup, &manifest, copy, id, observer, cancel) {
-            Ok(place) => return proved(engine, backup, manifest, copy.key.clone(), place, decryption),
+            Ok((place, parsed)) => return proved(engine, backup, manifest, copy.key.clone(), place, parsed, decryption),
             Err(error) if matches!(error.code(), Code::Cancelled | Code::Interrupted) => return Err(error),
             Err(error) => {
                 if let (Some(state), Some(lease)) = (judge(&error), lease) {
@@ -179,17 +241,17 @@ fn prove_copy(
     id: Id,
     observer: &dyn Observer,
     cancel: &Cancel,
-) -> Result<Place> {
+) -> Result<(Place, Parsed)> {
     let follow = Follow { observer, id };
-    check_copy(engine, backup, Some(manifest), copy, &follow, cancel)?;
+    let parsed = check_copy(engine, backup, Some(manifest), copy, &follow, cancel)?;
     let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
-    place::open(engine, &destination, cancel)
+    Ok((place::open(engine, &destination, cancel)?, parsed))
 }
 
-/// Hands news of a verification on under the restore's id.
-struct Follow<'a> {
-    observer: &'a dyn Observer,
-    id: Id,
+/// Hands news of a part of the work on under the id of the whole.
+pub(crate) struct Follow<'a> {
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) id: Id,
 }
 
 impl Observer for Follow<'_> {
@@ -207,6 +269,7 @@ fn proved<'a>(
     manifest: Manifest,
     key: String,
     place: Place,
+    parsed: Parsed,
     decryption: &'a Decryption,
 ) -> Result<Proved<'a>> {
     let missing = || {
@@ -229,6 +292,8 @@ fn proved<'a>(
         format: manifest.format,
         kind: engine.adapters.database_named(&manifest.database)?,
         counts: manifest.table_counts,
+        shapes: parsed.shapes,
+        server_version: backup.server_version.clone(),
         stored_total: backup.stored_bytes,
     })
 }
@@ -286,6 +351,8 @@ pub(crate) fn prove_file<'a>(
         format,
         kind,
         counts: parsed.counts,
+        shapes: parsed.shapes,
+        server_version: None,
     })
 }
 

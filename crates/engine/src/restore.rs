@@ -12,7 +12,7 @@ use coffre_model::{Cancel, Code, Id, Result, Secret};
 use crate::context::{Engine, Subject};
 use crate::lease::{Lease, Resource};
 use crate::pipeline::Decryption;
-use crate::proof::{Proved, compare, count_and_compare, load, other_database, prove_backup, prove_file};
+use crate::proof::{Proved, compare, count_and_compare, load, prove};
 use crate::verify::lock;
 
 /// What to bring back.
@@ -93,11 +93,16 @@ pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
 }
 
 fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
-    let names: &[&str] = if job.dry_run {
-        &["verify"]
+    let (mode, names): (_, &[&str]) = if job.dry_run {
+        (RestoreMode::DryRun, &["verify"])
     } else {
-        &["verify", "prepare", "load", "compare", "settle"]
+        (RestoreMode::Into, &["verify", "prepare", "load", "compare", "settle"])
     };
+    begin_row(engine, &job.what, &job.target.address, mode, names, id)
+}
+
+/// The row of a restore that begins now, with its steps.
+pub(crate) fn begin_row(engine: &Engine, what: &What, target: &str, mode: RestoreMode, steps: &[&str], id: Id) -> Restore {
     let pending = |name: &&str| RestoreStep {
         name: (*name).to_owned(),
         state: StepState::Pending,
@@ -106,28 +111,27 @@ fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
     };
     Restore {
         id,
-        backup_id: match &job.what {
+        backup_id: match what {
             What::Backup(backup) => Some(backup.id),
             What::File(..) => None,
         },
-        file: match &job.what {
+        file: match what {
             What::Backup(_) => None,
             What::File(path, _) => Some(path.display().to_string()),
         },
-        target: job.target.address.clone(),
+        target: target.to_owned(),
         source_id: None,
         kept_until: None,
         kept_bytes: None,
-        mode: if job.dry_run { RestoreMode::DryRun } else { RestoreMode::Into },
-        state: if job.dry_run {
-            RestoreState::Planned
-        } else {
-            RestoreState::Running
+        mode,
+        state: match mode {
+            RestoreMode::DryRun => RestoreState::Planned,
+            RestoreMode::Into | RestoreMode::Replace => RestoreState::Running,
         },
         safety_backup_id: None,
         started_at: (engine.now)(),
         ended_at: None,
-        steps: names.iter().map(pending).collect(),
+        steps: steps.iter().map(pending).collect(),
         counts: Vec::new(),
         remarks: Vec::new(),
         error: None,
@@ -135,7 +139,7 @@ fn new_row(engine: &Engine, job: &Job, id: Id) -> Restore {
 }
 
 /// Does one step, with its beginning and end in the catalogue.
-fn step<T>(engine: &Engine, row: &mut Restore, name: &str, work: impl FnOnce(&mut Restore) -> Result<T>) -> Result<T> {
+pub(crate) fn step<T>(engine: &Engine, row: &mut Restore, name: &str, work: impl FnOnce(&mut Restore) -> Result<T>) -> Result<T> {
     let at = row.steps.iter().position(|s| s.name == name);
     if let Some(at) = at {
         row.steps[at].state = StepState::Running;
@@ -168,17 +172,18 @@ fn attempt(
     cancel: &Cancel,
 ) -> Result<()> {
     let mut decryption = Decryption::None;
-    let proved = step(engine, row, "verify", |row| match &job.what {
-        What::Backup(backup) => {
-            // As it is now that nobody else can change it.
-            let backup = engine.catalogue.backup(&backup.id.to_string())?;
-            prove_backup(engine, &backup, &mut decryption, row.id, backup_lease, observer, cancel)
-        }
-        What::File(path, keys) => prove_file(engine, path, keys, target_kind, &decryption, row.id, observer, cancel),
+    let proved = step(engine, row, "verify", |row| {
+        prove(
+            engine,
+            &job.what,
+            target_kind,
+            &mut decryption,
+            row.id,
+            backup_lease,
+            observer,
+            cancel,
+        )
     })?;
-    if !target_kind.formats().contains(&proved.format) {
-        return Err(other_database(proved.format, proved.kind.name(), target_kind));
-    }
     row.counts = compare(&proved.counts, None);
     if job.dry_run {
         return Ok(());

@@ -13,6 +13,7 @@ use crate::context::{Engine, Subject};
 use crate::delete::remove_copies;
 use crate::lease::{Lease, Resource};
 use crate::place::{self, Place};
+use crate::undo::settle;
 use crate::verify::{check_copy, manifest_beside};
 
 /// What the sweep did, for whoever wants to tell.
@@ -34,6 +35,8 @@ pub struct Swept {
 pub fn sweep(engine: &Engine, cancel: &Cancel) -> Result<Swept> {
     let mut swept = Swept::default();
     engine.home.sweep()?;
+    // First: what was cut off over live data is known to be before or after when its row is put to rest below.
+    swept.left.extend(settle(engine, cancel)?);
     for dead in engine.catalogue.dead_restores()? {
         // A folder that does not answer now keeps the file; that is told, and must not keep the dead restore alive.
         if let Err(error) = sweep_target(engine, &dead) {

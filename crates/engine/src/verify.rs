@@ -1,6 +1,7 @@
 //! Verifying copies again: what was green must stay true.
 
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
+use coffre_model::database::Parsed;
 use coffre_model::destination::Destination;
 use coffre_model::manifest::Manifest;
 use coffre_model::naming::manifest_key;
@@ -66,7 +67,7 @@ pub fn verify(
         cancel.check()?;
         let outcome = check_copy(engine, &backup, manifest.as_ref(), copy, observer, cancel);
         let (state, error) = match &outcome {
-            Ok(()) => (Some(CopyState::Verified), None),
+            Ok(_) => (Some(CopyState::Verified), None),
             Err(error) => (judge(error), Some(error.clone())),
         };
         if let Err(error) = outcome
@@ -214,7 +215,7 @@ pub fn check_copy(
     copy: &Copy,
     observer: &dyn Observer,
     cancel: &Cancel,
-) -> Result<()> {
+) -> Result<Parsed> {
     let destination = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
     let place = place::open(engine, &destination, cancel)?;
     let storage = place.storage.as_ref();

@@ -72,9 +72,9 @@ impl fmt::Display for Code {
 /// Facts of an error, by name; rendered into the text and given as `details` in JSON. Never a secret.
 pub type Details = BTreeMap<String, serde_json::Value>;
 
-/// Facts that are errors of their own: what was begun and could not be removed, at a destination or at a restore's target; and that not even
+/// Facts that are errors of their own: what caused it, what was begun and could not be removed, at a destination or at a restore's target; and that not even
 /// the catalogue could be told.
-pub const ALSO: [&str; 3] = ["left_behind", "target_left", "not_recorded"];
+pub const ALSO: [&str; 4] = ["because", "left_behind", "target_left", "not_recorded"];
 
 /// What went wrong. Boxed inside so that `Result<T>` stays small.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

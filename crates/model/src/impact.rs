@@ -72,6 +72,7 @@ pub struct Impact {
 }
 
 /// What is known of the backup.
+#[derive(Default)]
 pub struct BackupSide<'a> {
     /// Rows per table.
     pub counts: &'a [TableCount],

@@ -22,6 +22,8 @@ words! {
         Loading = "loading",
         /// Rows are counted in the new place and compared.
         Comparing = "comparing",
+        /// What was loaded and what is live change places.
+        Swapping = "swapping",
         /// The manifest is written.
         Finishing = "finishing",
     }

@@ -14,10 +14,7 @@ use crate::output::Out;
 use crate::progress::Bar;
 
 pub(super) fn run(coffre: &Coffre, given: &args::Restore, out: &Out, cancel: &Cancel) -> Result<()> {
-    if given.replace {
-        return Err(Error::new(Code::Refused, "replace_not_yet"));
-    }
-    if !given.dry_run && given.into.is_none() {
+    if !given.dry_run && !given.replace && given.into.is_none() {
         return Err(Error::new(Code::Usage, "restore_where"));
     }
     let from = match (&given.file, &given.backup) {
@@ -25,6 +22,9 @@ pub(super) fn run(coffre: &Coffre, given: &args::Restore, out: &Out, cancel: &Ca
         (None, Some(backup)) => From::Backup(Box::new(coffre.backup(backup, given.source.as_deref())?)),
         (None, None) => return Err(Error::new(Code::Usage, "restore_where")),
     };
+    if given.replace {
+        return super::replace::run(coffre, given, &from, out, cancel);
+    }
     let target = Target {
         address: given.into.clone(),
         options: SourceOptions {
