@@ -6,12 +6,15 @@
 mod contract;
 mod contract_files;
 mod crm;
+mod guard;
 mod names;
 mod postgres_faults;
 mod postgres_main_job;
 mod postgres_names;
 mod postgres_restore;
 mod postgres_tools;
+mod replace_postgres;
+mod replace_sqlite;
 mod shop;
 mod sqlite_catalogue;
 mod sqlite_concurrency;
