@@ -42,8 +42,10 @@ pub(super) fn making(session: &mut Session, oid: u32, name: &str) -> Result<Stri
     let rules = if major >= 16 { "d.daticurules::text" } else { "NULL::text" };
     let sql = format!(
         "SELECT pg_catalog.pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text, {provider}, {locale}, {rules},
-                t.spcname::text, pg_catalog.pg_get_userbyid(d.datdba)::text
-           FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE d.oid = $1"
+                (SELECT t.spcname::text FROM pg_catalog.pg_tablespace t, pg_catalog.pg_database o
+                  WHERE t.oid = d.dattablespace AND o.datname = 'template0' AND o.dattablespace <> t.oid),
+                pg_catalog.pg_get_userbyid(d.datdba)::text
+           FROM pg_catalog.pg_database d WHERE d.oid = $1"
     );
     let rows = session.query(&sql, &[(&oid, Type::OID)])?;
     let row = rows
@@ -52,14 +54,17 @@ pub(super) fn making(session: &mut Session, oid: u32, name: &str) -> Result<Stri
     let text = |at| row.try_get::<_, Option<String>>(at).map_err(unreadable);
     let must = |at| text(at).map(Option::unwrap_or_default);
     let mut sql = format!(
-        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {} TABLESPACE {} OWNER {}",
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {} OWNER {}",
         sql_name(name),
         literal(&must(0)?),
         literal(&must(1)?),
         literal(&must(2)?),
-        sql_name(&must(6)?),
         sql_name(&must(7)?),
     );
+    // The usual one may be nobody's to name.
+    if let Some(tablespace) = text(6)? {
+        sql.push_str(&format!(" TABLESPACE {}", sql_name(&tablespace)));
+    }
     if major >= 15 {
         let locale = must(4)?;
         match must(3)?.as_str() {
@@ -98,7 +103,7 @@ pub(super) fn dressing(session: &mut Session, oid: u32, name: &str) -> Result<Ve
         format!("ALTER DATABASE {quoted} WITH CONNECTION LIMIT {limit}"),
         format!("COMMENT ON DATABASE {quoted} IS {comment}"),
     ];
-    commands.extend(privileges(session, oid, &quoted, &owner, owner_oid, usual)?);
+    commands.extend(privileges(session, oid, name, &owner, owner_oid, usual)?);
     commands.extend(settings(session, oid, &quoted)?);
     let labels = session.query(
         "SELECT provider, label FROM pg_catalog.pg_shseclabel
@@ -126,14 +131,14 @@ pub(super) fn closing(session: &mut Session, oid: u32, name: &str) -> Result<Vec
     let owner: String = row.try_get(0).map_err(unreadable)?;
     let owner_oid: u32 = row.try_get(1).map_err(unreadable)?;
     let usual: bool = row.try_get(2).map_err(unreadable)?;
-    privileges(session, oid, &sql_name(name), &owner, owner_oid, usual)
+    privileges(session, oid, name, &owner, owner_oid, usual)
 }
 
 /// Everything is taken away, and granted anew by whom it was granted.
 fn privileges(
     session: &mut Session,
     oid: u32,
-    quoted: &str,
+    name: &str,
     owner: &str,
     owner_oid: u32,
     usual: bool,
@@ -160,10 +165,21 @@ fn privileges(
         })
     };
     let mut left = rows.iter().map(read).collect::<std::result::Result<Vec<_>, _>>().map_err(unreadable)?;
+    let quoted = sql_name(name);
     let mut commands = vec![
-        format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC"),
-        format!("REVOKE ALL ON DATABASE {quoted} FROM {}", sql_name(owner)),
+        format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC CASCADE"),
+        format!("REVOKE ALL ON DATABASE {quoted} FROM {} CASCADE", sql_name(owner)),
     ];
+    // Granted by an earlier dressing, and perhaps no longer to be.
+    let others = session.query(
+        "SELECT DISTINCT pg_catalog.pg_get_userbyid(a.grantee)::text FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a
+          WHERE d.datname::text = $1 AND a.grantor = d.datdba AND a.grantee NOT IN (0, d.datdba)",
+        &[(&name, Type::TEXT)],
+    )?;
+    for row in &others {
+        let grantee: String = row.try_get(0).map_err(unreadable)?;
+        commands.push(format!("REVOKE ALL ON DATABASE {quoted} FROM {} CASCADE", sql_name(&grantee)));
+    }
     // Whoever passed something on must have been given it first.
     let mut may_grant: Vec<(u32, String)> = Vec::new();
     while !left.is_empty() {
