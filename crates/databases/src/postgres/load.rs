@@ -447,6 +447,7 @@ fn sql_load(surroundings: &Surroundings, require_end: bool, within: Option<Hande
         held: within.held,
         back: within.back,
         there: within.there,
+        extensions_stay: within.extensions_stay,
     });
     SqlLoad::start_in(
         guest,

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, CopyInSink, SimpleQueryMessage};
 
 use super::super::plain::lexer::{Lexer, Next, STATEMENT_MAX, Sink, Statement};
 use super::super::plain::statement::{Verdict, judge, shown};
-use super::super::plain::words::Words;
+use super::super::plain::words::{Word, Words};
 use super::super::plain::{EndMark, encoding_refusal};
 use super::failure::failure;
 use super::queue::{LOOK, Piece, Queue};
@@ -42,22 +42,27 @@ pub(super) fn work(queue: &Queue, open: Open, guest: Option<Guest>, limits: Load
         }
     }
     let _ended = Ended(queue);
-    let (runtime, session, back, there) = match guest {
-        Some(Guest { held, back, there }) => {
+    let (runtime, session, back, there, extensions_stay) = match guest {
+        Some(Guest {
+            held,
+            back,
+            there,
+            extensions_stay,
+        }) => {
             let driven = Driven {
                 client: held.client,
                 driver: held.driver,
                 interrupt: held.interrupt,
                 reported: held.reported,
             };
-            (held.runtime, Some(driven), Some(back), there)
+            (held.runtime, Some(driven), Some(back), there, extensions_stay)
         }
         None => {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|e| Error::internal("start the runtime of a load", e))?;
-            (runtime, None, None, BTreeSet::new())
+            (runtime, None, None, BTreeSet::new(), false)
         }
     };
     let mut loader = Loader {
@@ -68,6 +73,7 @@ pub(super) fn work(queue: &Queue, open: Open, guest: Option<Guest>, limits: Load
         session,
         is_guest: back.is_some(),
         there,
+        extensions_stay,
         older_than: Vec::new(),
         transaction: String::new(),
         backend: 0,
@@ -116,6 +122,8 @@ struct Loader<'a> {
     is_guest: bool,
     /// Schemas that need not be made.
     there: BTreeSet<String>,
+    /// Comments on extensions are left out.
+    extensions_stay: bool,
     /// Settings of [`NEWER`] that this server does not know.
     older_than: Vec<&'static str>,
     /// The number of the one transaction.
@@ -332,15 +340,19 @@ impl Loader<'_> {
 }
 
 impl Loader<'_> {
-    /// Whether a statement makes a schema that is there.
+    /// Whether a statement makes a schema that is there, or is a comment on an extension that stays what it is.
     fn is_there(&self, statement: &[u8]) -> bool {
-        if self.there.is_empty() {
+        if !self.is_guest {
             return false;
         }
-        let mut words = Words::new(statement, true);
-        let makes = words.next().is_some_and(|word| word.is("create")) && words.next().is_some_and(|word| word.is("schema"));
-        let name = words.next().filter(|_| makes).and_then(|word| word.name());
-        name.is_some_and(|name| self.there.contains(&name))
+        let words: Vec<Word<'_>> = Words::new(statement, true).take(3).collect();
+        match words.as_slice() {
+            [create, schema, name] if create.is("create") && schema.is("schema") => {
+                name.name().is_some_and(|name| self.there.contains(&name))
+            }
+            [comment, on, extension] if comment.is("comment") && on.is("on") => self.extensions_stay && extension.is("extension"),
+            _ => false,
+        }
     }
 }
 
