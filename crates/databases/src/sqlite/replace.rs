@@ -66,7 +66,7 @@ impl FileReplace {
             Err(error) if error.code() == Code::Refused => return Ok(None),
             Err(error) => return Err(error),
         }
-        match Live::open(live, &self.named).and_then(|live| live.state(&self.access)) {
+        match Live::open(live, &self.named, &self.access).and_then(|live| live.state(&self.access)) {
             Ok(state) => Ok(Some(state)),
             Err(error) if error.text() == "sqlite_live_damaged" => Ok(None),
             Err(error) => Err(error),
@@ -101,7 +101,7 @@ impl FileReplace {
 
     /// What is to be said when the journal mode or the text's encoding is not what programs that have the file open expect.
     fn tidy(&mut self, after: After) {
-        for remark in after.finish(&self.named) {
+        for remark in after.finish(&self.named, &self.access) {
             self.remark(remark);
         }
     }
@@ -109,7 +109,7 @@ impl FileReplace {
     /// After a kill: brings the log home, and the journal mode back.
     fn tidy_after_kill(&mut self, facts: &Facts, state: Option<State>) -> Result<()> {
         if state.is_some_and(|state| state.wal || facts.wal) {
-            let after = After::of(Live::open(&facts.file, &self.named)?, facts.wal);
+            let after = After::of(Live::open(&facts.file, &self.named, &self.access)?, facts.wal);
             self.tidy(after);
         }
         Ok(())
@@ -326,7 +326,7 @@ impl Replace for FileReplace {
         match state {
             // Another page size: only the swap can have brought it, and it was killed before it could set the mark.
             Some(state) if state.page_size != old.page_size => {
-                set_cookie(&Live::open(&files.live, &self.named)?, facts.mark)?;
+                set_cookie(&Live::open(&files.live, &self.named, &self.access)?, &self.access, facts.mark)?;
                 settle(&files.scratch, &files.kept_part, &files.kept)?;
                 self.tidy_after_kill(&facts, Some(state))?;
                 Ok(Standing::After)
@@ -393,7 +393,11 @@ impl Replace for FileReplace {
         let (out, kept) = (sealed.state()?, Pages::open(&files.kept)?.state);
         let undone = match state {
             Some(state) if state.page_size != out.page_size => {
-                set_cookie(&Live::open(&files.live, &self.named)?, kept.cookie)?;
+                set_cookie(
+                    &Live::open(&files.live, &self.named, &self.access)?,
+                    &self.access,
+                    kept.cookie,
+                )?;
                 true
             }
             Some(state) if is_near(state.cookie, facts.mark) => {

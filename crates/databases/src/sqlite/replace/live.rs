@@ -82,8 +82,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Opens an existing file. Nothing is read yet. What a dead application left half done is finished by the first read.
-    pub(super) fn open(file: &Path, named: &Path) -> Result<Live> {
+    /// Opens an existing file, waiting for locks. What a dead application left half done is finished by that.
+    pub(super) fn open(file: &Path, named: &Path, access: &Access) -> Result<Live> {
         let open = || -> rusqlite::Result<Connection> {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(file, flags)?;
@@ -92,17 +92,28 @@ impl Live {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;
-            connection.pragma_update(None, "synchronous", "EXTRA")?;
             connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-            connection.pragma_update(None, "cache_size", READ_CACHE_PAGES)?;
             Ok(connection)
         };
-        let connection = open().map_err(|e| live_error(&e, named, 0))?;
-        Ok(Live {
-            connection,
+        let live = Live {
+            connection: open().map_err(|e| live_error(&e, named, 0))?,
             file: file.to_owned(),
             named: named.to_owned(),
-        })
+        };
+        // These look at the schema first, so they need a lock.
+        live.patiently(access, |connection| {
+            connection.pragma_update(None, "synchronous", "EXTRA")?;
+            connection.pragma_update(None, "cache_size", READ_CACHE_PAGES)
+        })?;
+        Ok(live)
+    }
+
+    /// Closes and opens again: gives every lock back, and forgets what was read.
+    pub(super) fn reopen(&mut self, access: &Access) -> Result<()> {
+        // The old connection must be closed before the new one asks for locks.
+        self.connection = Connection::open_in_memory().map_err(|e| live_error(&e, &self.named, 0))?;
+        *self = Live::open(&self.file, &self.named, access)?;
+        Ok(())
     }
 
     /// What an error of SQLite means for the live file.
@@ -114,9 +125,10 @@ impl Live {
     pub(super) fn patiently<T>(&self, access: &Access, mut work: impl FnMut(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let started = Instant::now();
         loop {
-            access.cancel.check()?;
             match work(&self.connection) {
                 Err(e) if is_busy(&e) => {
+                    // Only the wait is cancelled: what needs none goes on, above all what takes back after a cancellation.
+                    access.cancel.check()?;
                     let waited = started.elapsed();
                     if waited >= access.lock_wait {
                         return Err(self.error(&e).with("seconds", access.lock_wait.as_secs()));

@@ -110,11 +110,11 @@ impl Place {
 
     /// What forbids that it is replaced, as far as the files around it tell.
     pub(super) fn refusals(&self, named: &Path) -> Result<Vec<Error>> {
-        use rustix::fs::Access;
+        use rustix::fs::{Access, AtFlags, CWD};
         let path = self.path();
         let folder = path.parent().unwrap_or(path);
         let mut refusals = Vec::new();
-        if let Err(errno) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        if let Err(errno) = rustix::fs::accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
             refusals.push(writing(&errno.into(), folder));
         }
         if !Names::fit(path) {
@@ -133,7 +133,7 @@ impl Place {
             }
         }
         if matches!(self, Place::File(_) | Place::Empty(_)) {
-            if let Err(errno) = rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK) {
+            if let Err(errno) = rustix::fs::accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS) {
                 refusals.push(about(Code::Privilege, "sqlite_live_denied", named).with("cause", errno.to_string()));
             }
             if !is_ours_to_create_beside(path) {

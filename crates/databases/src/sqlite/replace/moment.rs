@@ -14,7 +14,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use crate::sqlite::errors::{about, is_busy, live_error};
 use crate::sqlite::reading::connect_immutable;
-use crate::sqlite::vfs;
+use crate::sqlite::vfs::MainFile;
 
 use super::checkpoint::{Checkpoint, bring_home, shorten};
 use super::live::{COOKIE, Live, PAGES, State, VERSIONS, is_ours_to_create_beside, is_shared_between_machines};
@@ -80,7 +80,7 @@ pub(super) struct After {
 impl Exchange<'_> {
     /// Up to the moment, and no further. With an error, nothing of the live file has changed, unless the error came from the commit.
     pub(super) fn run(&self) -> Result<After> {
-        let mut live = Live::open(self.live, self.named)?;
+        let mut live = Live::open(self.live, self.named, self.access)?;
         let mut from = Pages::open(self.from)?;
         let before = live.state(self.access)?;
         let mut part = match self.part {
@@ -287,10 +287,13 @@ impl Exchange<'_> {
                 part.seal(*pages)?;
                 from.reserve(u64::from(*pages) * live.state(self.access)?.page_size as u64)?;
             }
-            None if live.pages().map_err(|e| live.error(&e))? > 0 => {
-                return Err(about(Code::Refused, "sqlite_live_replaced", self.named));
+            // Inside a transaction that writes, SQLite has begun a first page already: what counts is the file.
+            None => {
+                let size = MainFile::of(&live.connection).and_then(|file| file.size());
+                if size.map_err(|e| live.error(&e))? > 0 {
+                    return Err(about(Code::Refused, "sqlite_live_replaced", self.named));
+                }
             }
-            None => {}
         }
         *seen = now;
         Ok(())
@@ -423,16 +426,15 @@ impl Exchange<'_> {
             .pragma_update(None, "locking_mode", "EXCLUSIVE")
             .map_err(|e| live.error(&e))?;
         let tried = self.repage_locked(live, part, from, seen, pages);
-        live.roll_back();
-        let leave = live.connection.pragma_update(None, "locking_mode", "NORMAL");
-        // The lock is given back by the next read.
-        let left = leave.and_then(|()| live.pages());
-        match (tried, left) {
-            (Ok(Tried::Busy(error)), _) => Ok(Tried::Busy(error)),
-            (Err(error), _) => Err(error),
-            (Ok(done), Ok(_)) => Ok(done),
-            (Ok(_), Err(error)) => Err(live.error(&error)),
+        // Closing gives the lock back. What this connection knew of encoding and schema is not so any more.
+        live.reopen(self.access)?;
+        *seen = self.version(live)?.wrapping_sub(1);
+        let tried = tried?;
+        if matches!(tried, Tried::Done(_)) {
+            // Killed before this, `recover` knows by the page size what happened, and does it.
+            set_cookie(live, self.access, self.cookie.unwrap_or(from.state.cookie))?;
         }
+        Ok(tried)
     }
 
     fn repage_locked(
@@ -464,18 +466,15 @@ impl Exchange<'_> {
                 }
             }
         }
-        // Killed here, `recover` knows by the page size what happened, and sets the mark.
-        let cookie = self.cookie.unwrap_or(from.state.cookie);
-        set_cookie(live, cookie)?;
         Ok(Tried::Done(None))
     }
 }
 
 /// Sets the schema's version in a commit of its own.
-pub(super) fn set_cookie(live: &Live, cookie: u32) -> Result<()> {
-    live.connection
-        .pragma_update(Some("main".into()), "schema_version", i64::from(cookie.cast_signed()))
-        .map_err(|e| live_error(&e, &live.file, vfs::system_errno(&live.connection)))
+pub(super) fn set_cookie(live: &Live, access: &Access, cookie: u32) -> Result<()> {
+    live.patiently(access, |connection| {
+        connection.pragma_update(Some("main".into()), "schema_version", i64::from(cookie.cast_signed()))
+    })
 }
 
 /// Brings a file back into the journal mode that it had. Answers whether it is in it.
@@ -502,7 +501,7 @@ impl After {
     }
 
     /// Everything that can be done in peace: brings the log home, and the journal mode back. Answers what a person should know.
-    pub(super) fn finish(mut self, named: &Path) -> Vec<Error> {
+    pub(super) fn finish(mut self, named: &Path, access: &Access) -> Vec<Error> {
         let home = match self.checkpoint.take() {
             Some(checkpoint) => checkpoint.finish(),
             None => Ok(()),
@@ -512,7 +511,7 @@ impl After {
         let (file, live) = (self.live.file.clone(), self.live);
         drop(live);
         let finish = || -> Result<bool> {
-            let live = Live::open(&file, named)?;
+            let live = Live::open(&file, named, access)?;
             home.map_err(|e| live.error(&e))?;
             let fail = |e: rusqlite::Error| live.error(&e);
             let wal = live
