@@ -16,6 +16,7 @@ pub mod keys;
 pub mod lease;
 pub mod pipeline;
 pub mod place;
+pub(crate) mod proof;
 pub mod rebuild;
 pub mod recovery_sheet;
 pub mod restore;
