@@ -3,6 +3,7 @@
 mod backup;
 mod demo;
 mod destination;
+mod drill;
 mod key;
 mod misc;
 mod plan;
@@ -28,6 +29,8 @@ impl Command {
             Command::Show(_) => "show",
             Command::Verify(_) => "verify",
             Command::Restore(_) => "restore",
+            Command::Drill(_) => "drill",
+            Command::Open(_) => "open",
             Command::Download(_) => "download",
             Command::Delete(_) => "delete",
             Command::Pin(_) => "pin",
@@ -56,6 +59,8 @@ pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel
         Command::Show(arguments) => backup::show(coffre, arguments, out),
         Command::Verify(arguments) => verify::run(coffre, arguments, out, cancel),
         Command::Restore(arguments) => restore::run(coffre, arguments, out, cancel),
+        Command::Drill(arguments) => drill::run(coffre, arguments, out, cancel),
+        Command::Open(arguments) => drill::open(coffre, arguments, out, cancel),
         Command::Download(arguments) => backup::download(coffre, arguments, out, cancel),
         Command::Delete(arguments) => backup::delete(coffre, arguments, out, cancel),
         Command::Pin(one) => backup::pin(coffre, one, true, out),

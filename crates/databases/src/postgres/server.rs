@@ -126,7 +126,7 @@ impl PrivateServer {
             .choose_server(wanted.and_then(Version::parse).as_ref());
         let program = match chosen {
             Ok(program) => program,
-            Err(why) => return Ok(Err(why)),
+            Err(why) => return Ok(Err(about_servers(why))),
         };
         let user = match user()? {
             Ok(user) => user,
@@ -301,6 +301,19 @@ fn initialise(
     Ok(Err(
         last.unwrap_or_else(|| Error::internal("make a server", "it was not tried"))
     ))
+}
+
+/// Words about a missing program, in terms of a server that need not run.
+fn about_servers(why: Error) -> Error {
+    let text = match why.text() {
+        "pg_tool_missing" => "pg_server_missing",
+        "pg_tool_too_old" => "pg_server_too_old",
+        _ => return why,
+    };
+    let details = why.details().iter();
+    details.fold(Error::new(why.code(), text), |error, (name, value)| {
+        error.with(name, value.clone())
+    })
 }
 
 /// The server: no network, nothing kept safe against a power cut (it is thrown away), no helpers that would only disturb.
