@@ -6,6 +6,8 @@
 mod contract;
 mod contract_files;
 mod crm;
+mod drill;
+mod inside;
 mod names;
 mod postgres_faults;
 mod postgres_main_job;
