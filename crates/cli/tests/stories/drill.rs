@@ -20,10 +20,10 @@ use crate::shop::{artifact, back_up, backups, large, protected, text};
 const STRANGE: &str = r#"
     CREATE ROLE "o'brien" NOLOGIN;
     CREATE ROLE readers NOLOGIN;
-    CREATE TABLE secrets(id int PRIMARY KEY, body text CHECK (body ~ '^[[:alpha:]é]+$'));
+    CREATE TABLE secrets(id int PRIMARY KEY, body text CHECK (length(body) > 0));
     ALTER TABLE secrets OWNER TO "o'brien";
     ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
-    CREATE POLICY some ON secrets FOR SELECT TO readers USING (id > 1);
+    CREATE POLICY a_few ON secrets FOR SELECT TO readers USING (id > 1);
     GRANT SELECT ON secrets TO readers;
     INSERT INTO secrets VALUES (1, 'é'), (2, 'Été');
     CREATE TABLE "x""; DROP TABLE secrets; --"(v text);

@@ -208,6 +208,19 @@ impl Looked {
         )
     }
 
+    /// The statement that fills a table like it.
+    fn fill(&self, name: &str, from: &str) -> String {
+        let columns = match self.columns.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", self.list()),
+        };
+        format!(
+            "COPY {}.{}{columns} FROM {from}",
+            sql_name(&self.table.schema),
+            sql_name(name)
+        )
+    }
+
     fn read(&self, order: &str, options: &str) -> String {
         format!(
             "COPY (SELECT {} FROM {} ORDER BY {order}) TO STDOUT{options}",
@@ -409,10 +422,8 @@ impl ThrowAway for ServerThrowAway {
                     let name = name.unwrap_or(&looked.table.name);
                     let made = looked.make(&looked.table.schema, name, &constraints(session, &looked.table)?);
                     let head = format!(
-                        "SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nBEGIN;\n{made};\n\nCOPY {}.{} ({}) FROM stdin;\n",
-                        sql_name(&looked.table.schema),
-                        sql_name(name),
-                        looked.list()
+                        "SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nBEGIN;\n{made};\n\n{};\n",
+                        looked.fill(name, "stdin")
                     );
                     write(head.as_bytes())?;
                     session.copy_out(&looked.read(&order, ""), stall, &mut write)?;
@@ -462,7 +473,7 @@ impl ThrowAway for ServerThrowAway {
                 _ => error,
             };
             target.run(&looked.make(schema, name, &[])).map_err(in_the_way)?;
-            let copy = format!("COPY {}.{} ({}) FROM STDIN", sql_name(schema), sql_name(name), looked.list());
+            let copy = looked.fill(name, "STDIN");
             let expected = looked.count(session, stall)?;
             let rows = between(session, &looked.read(&order, ""), &mut target, &copy, stall)?;
             for key in keys {

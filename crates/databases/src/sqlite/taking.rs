@@ -18,6 +18,10 @@ use super::vfs::stand_in_for_collations;
 
 /// How long one wait for the target's lock lasts before the cancel flag is looked at again.
 const TURN: Duration = Duration::from_millis(100);
+/// No literal holds a NUL, and the stock program loses a carriage return at the end of a line.
+const AWKWARD: [char; 2] = ['\0', '\r'];
+/// The most of these that are written one by one: the depth of an expression is limited.
+const PARTS: usize = 100;
 /// The cancel flag is looked at every so many rows.
 const ROWS: u64 = 256;
 
@@ -250,8 +254,20 @@ fn literal(value: ValueRef<'_>) -> String {
         ValueRef::Real(number) if number.is_infinite() => if number > 0.0 { "9e999" } else { "-9e999" }.to_owned(),
         ValueRef::Real(number) => real(number),
         ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if !text.contains('\0') => format!("'{}'", text.replace('\'', "''")),
-            // What no literal can hold.
+            Ok(text) if text.matches(AWKWARD).count() <= PARTS => {
+                let mut sql = String::with_capacity(text.len() + 2);
+                for part in text.split_inclusive(AWKWARD) {
+                    let (plain, awkward) = match part.char_indices().next_back() {
+                        Some((at, last)) if AWKWARD.contains(&last) => (&part[..at], Some(u32::from(last))),
+                        _ => (part, None),
+                    };
+                    let joined = if sql.is_empty() { "" } else { " || " };
+                    sql.push_str(&format!("{joined}'{}'", plain.replace('\'', "''")));
+                    sql.extend(awkward.map(|number| format!(" || char({number})")));
+                }
+                if sql.is_empty() { "''".to_owned() } else { sql }
+            }
+            // No text, or more parts than a statement may have.
             _ => format!("CAST({} AS TEXT)", hex(bytes)),
         },
         ValueRef::Blob(bytes) => hex(bytes),
