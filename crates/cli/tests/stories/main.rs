@@ -6,7 +6,9 @@
 mod contract;
 mod contract_files;
 mod crm;
+mod drill;
 mod guard;
+mod inside;
 mod names;
 mod postgres_faults;
 mod postgres_main_job;

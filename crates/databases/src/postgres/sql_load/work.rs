@@ -15,8 +15,9 @@ use tokio_postgres::{Client, CopyInSink, SimpleQueryMessage};
 
 use super::super::plain::lexer::{Lexer, Next, STATEMENT_MAX, Sink, Statement};
 use super::super::plain::statement::{Verdict, judge, shown};
-use super::super::plain::words::{Word, Words};
+use super::super::plain::words::{Word, Words, roles_of};
 use super::super::plain::{EndMark, encoding_refusal};
+use super::super::server::{IS_THROW_AWAY, make_role};
 use super::failure::failure;
 use super::queue::{LOOK, Piece, Queue};
 use super::session::{Held, Open, Session};
@@ -75,6 +76,7 @@ pub(super) fn work(queue: &Queue, open: Open, guest: Option<Guest>, limits: Load
         there,
         extensions_stay,
         older_than: Vec::new(),
+        throw_away: false,
         transaction: String::new(),
         backend: 0,
         piece: Bytes::new(),
@@ -126,6 +128,8 @@ struct Loader<'a> {
     extensions_stay: bool,
     /// Settings of [`NEWER`] that this server does not know.
     older_than: Vec<&'static str>,
+    /// The server is one of our own throw-away servers: roles that the text names are made there.
+    throw_away: bool,
     /// The number of the one transaction.
     transaction: String,
     backend: i32,
@@ -203,6 +207,7 @@ impl Loader<'_> {
             .map(|(name, _)| *name)
             .filter(|name| !known.iter().any(|k| k == name))
             .collect();
+        self.throw_away = self.values(IS_THROW_AWAY)? == ["t"];
         let backend = self.values("SELECT pg_catalog.pg_backend_pid()")?;
         self.backend = backend.first().and_then(|pid| pid.parse().ok()).unwrap_or(0);
         self.transaction = self
@@ -369,6 +374,20 @@ fn abandoned() -> Error {
     Error::new(Code::Cancelled, "cancelled")
 }
 
+/// Whether a statement hands something to roles.
+fn names_roles(statement: &[u8]) -> bool {
+    let words: Vec<_> = Words::new(statement, true).take(3).collect();
+    match words.as_slice() {
+        [first, ..] if first.is("grant") || first.is("revoke") => true,
+        [first, second, ..] if first.is("create") && second.is("policy") => true,
+        [first, ..] if first.is("alter") => {
+            let mut rest = Words::new(statement, true).skip(1);
+            rest.any(|word| word.is("owner") || word.is("privileges"))
+        }
+        _ => false,
+    }
+}
+
 fn first_column(rows: &[SimpleQueryMessage]) -> Vec<String> {
     let values = rows.iter().filter_map(|row| match row {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -406,6 +425,14 @@ impl Sink for Loader<'_> {
                 return Ok(Next::Rows);
             }
             _ if self.is_newer(statement.text) || self.is_there(statement.text) => {}
+            _ if self.throw_away && names_roles(statement.text) => {
+                for role in roles_of(statement.text) {
+                    if let Some(sql) = make_role(&role) {
+                        self.run(&sql, statement.line)?;
+                    }
+                }
+                self.run(text, statement.line)?;
+            }
             _ if statement.semicolons => self.run_single(text, statement.line)?,
             _ => self.run(text, statement.line)?,
         }
