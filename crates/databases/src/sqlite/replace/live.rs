@@ -184,6 +184,16 @@ impl Live {
         }
     }
 
+    /// Removes a journal that was begun and has nothing in it: SQLite does so under the writer's lock when a connection leaves a mode that keeps
+    /// journals, and not at all where somebody writes.
+    pub(super) fn remove_cold_journal(&self) -> rusqlite::Result<()> {
+        for mode in ["truncate", "delete"] {
+            self.connection
+                .query_row(&format!("PRAGMA main.journal_mode={mode}"), [], |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
     /// Sets the journal mode; answers whether the file is in it now. `wait` is how long locks are waited for at once: while SQLite waits,
     /// nobody new can read.
     pub(super) fn set_wal(&self, wal: bool, wait: Duration) -> rusqlite::Result<bool> {
