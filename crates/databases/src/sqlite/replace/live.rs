@@ -102,7 +102,8 @@ impl Live {
         };
         // These look at the schema first, so they need a lock.
         live.patiently(access, |connection| {
-            connection.pragma_update(None, "synchronous", "EXTRA")?;
+            // All but the folder after the journal is gone, for which readers would have to wait: `moment` does that.
+            connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "cache_size", READ_CACHE_PAGES)
         })?;
         Ok(live)

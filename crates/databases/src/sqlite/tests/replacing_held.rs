@@ -93,6 +93,7 @@ fn as_another_process() {
     match role.as_str() {
         // Never waits inside SQLite: how long it cannot read is what it measures.
         "reads" => {
+            db.busy_timeout(Duration::ZERO).unwrap();
             let (mut reads, mut longest, mut slowest) = (0_u64, Duration::ZERO, Duration::ZERO);
             let mut since: Option<Instant> = None;
             let mut seen = BTreeSet::new();
@@ -209,8 +210,11 @@ fn read_and_written_all_along(mode: &str, page_sizes: [u32; 2], megabytes: u32) 
     let ground = Ground::new();
     let path = ground.file("shop.db");
     filled(&path, mode, page_sizes[0], megabytes, "live");
-    let readers = [Worker::start("reads", &path), Worker::start("reads", &path)];
     let writer = Worker::start("writes", &path);
+    let undisturbed = Worker::start("reads", &path);
+    std::thread::sleep(Duration::from_secs(1));
+    println!("  before: reader {}", undisturbed.end());
+    let readers = [Worker::start("reads", &path), Worker::start("reads", &path)];
     let mut replace = open(&ground.access, &path);
     let mut plan = loaded(replace.as_mut(), &bytes).unwrap();
     drop(bytes);
