@@ -326,7 +326,7 @@ impl Exchange<'_> {
             _ => None,
         };
         let cache = match way {
-            Way::Small => -(i64::try_from(2 * SMALL >> 10).unwrap_or(WRITE_CACHE_KIB) + WRITE_CACHE_KIB),
+            Way::Small => -(i64::try_from((2 * SMALL) >> 10).unwrap_or(WRITE_CACHE_KIB) + WRITE_CACHE_KIB),
             _ => -WRITE_CACHE_KIB,
         };
         let connection = &live.connection;
@@ -367,9 +367,7 @@ impl Exchange<'_> {
         if now.full_auto_vacuum {
             // Otherwise SQLite would move pages at the commit, by a free list that is not its own any more. The header that this changes is
             // overwritten below.
-            connection
-                .pragma_update(Some("main".into()), "auto_vacuum", 2)
-                .map_err(fail)?;
+            connection.pragma_update(Some("main"), "auto_vacuum", 2).map_err(fail)?;
         }
         let (total, size) = (from.state.pages, from.state.page_size);
         let lock_page = u32::try_from((1u64 << 30) / size as u64 + 1).unwrap_or(u32::MAX);
@@ -474,7 +472,7 @@ impl Exchange<'_> {
 /// Sets the schema's version in a commit of its own.
 pub(super) fn set_cookie(live: &Live, access: &Access, cookie: u32) -> Result<()> {
     live.patiently(access, |connection| {
-        connection.pragma_update(Some("main".into()), "schema_version", i64::from(cookie.cast_signed()))
+        connection.pragma_update(Some("main"), "schema_version", i64::from(cookie.cast_signed()))
     })
 }
 
