@@ -409,8 +409,8 @@ impl Replace for FileReplace {
             settle(&files.kept, &files.scratch_part, &files.scratch)?;
             self.tidy_after_kill(&facts, state)?;
         } else {
-            let remark = about(Code::Interrupted, "sqlite_replace_unclear", &self.named);
-            self.remark(remark.with("kept", shown(&files.kept)));
+            let unclear = about(Code::Interrupted, "sqlite_replace_unclear", &self.named).with("kept", shown(&files.kept));
+            self.remark(unclear);
         }
         Ok(undone)
     }
