@@ -31,6 +31,7 @@ use super::archive::Archive;
 use super::connect::{Server, Session};
 use super::counts;
 use super::load::{PgLoad, Surroundings};
+use super::names::quote_ident;
 use super::tables::listed;
 use super::target;
 use super::tools::{Found as FoundTools, Search};
@@ -47,6 +48,8 @@ pub(crate) struct PgReplace {
     access: Access,
     remarks: Arc<Mutex<Vec<Error>>>,
     within: Option<Within>,
+    /// How the names of tables begin that are somebody else's and stay.
+    left_alone: Vec<String>,
 }
 
 impl PgReplace {
@@ -59,6 +62,7 @@ impl PgReplace {
             access,
             remarks: Arc::default(),
             within: None,
+            left_alone: Vec::new(),
         })
     }
 
@@ -291,6 +295,11 @@ impl Replace for PgReplace {
             ReplaceWay::Within => Some(self.within()?.hand_over()?),
         };
         if let Some(held) = &held {
+            self.left_alone = held
+                .foreign
+                .iter()
+                .map(|schema| format!("{}.", quote_ident(schema)))
+                .collect();
             for remark in held.remarks() {
                 self.tell(remark);
             }
@@ -314,6 +323,10 @@ impl Replace for PgReplace {
         }
         let mut session = Session::open(&self.server.with_database(&plan.scratch), &plan.scratch, &self.access.cancel)?;
         counts::now(&mut session, &SourceOptions::default(), stall)
+    }
+
+    fn left_alone(&self) -> Vec<String> {
+        self.left_alone.clone()
     }
 
     fn swap(&mut self, plan: &mut Replacement) -> Result<()> {
