@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Filter, Stats};
+use super::super::{Filter, Search, Stats};
 use super::*;
 
 fn ids(backups: &[Backup]) -> Vec<Id> {
