@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Filter, Stats};
+use super::super::{Filter, Search, Stats};
 use super::*;
 
 fn ids(backups: &[Backup]) -> Vec<Id> {
@@ -163,7 +163,7 @@ fn steps<T>(world: &World, work: impl FnOnce() -> T) -> (u64, T) {
     let set = |on: bool| {
         let handler = || on.then(|| handler.clone());
         let lists = world.catalogue.lock_lists();
-        let super::super::Lists::Open(connection) = &*lists else {
+        let super::super::Lists::Open(connection, _) = &*lists else {
             panic!()
         };
         connection.progress_handler(1_000, handler()).unwrap();
@@ -247,6 +247,46 @@ fn a_hundred_thousand_backups_are_listed_from_indexes() {
     assert!(cost < 10, "{cost}");
     let (cost, _) = steps(&world, || c.leftovers().unwrap());
     assert!(cost < 10, "{cost}");
+}
+
+#[test]
+fn the_sums_of_a_list_are_made_once_and_again_after_any_change() {
+    let world = World::new();
+    fill(&world);
+    let c = &world.catalogue;
+    let page = |page| Search {
+        page,
+        per_page: 50,
+        descending: true,
+        ..Search::default()
+    };
+    let (first, (_, made)) = steps(&world, || c.search(&page(1)).unwrap());
+    let (second, (_, kept)) = steps(&world, || c.search(&page(2)).unwrap());
+    assert_eq!((made, kept), (c.stats(&Filter::default()).unwrap(), made));
+    assert!(second < first / 10, "{second} of {first} thousand steps");
+    // Somebody else's change, and then one of our own.
+    let raw = world.raw();
+    let one = "(SELECT backup_id FROM copies WHERE state = 'verified' LIMIT 1)";
+    raw.execute(&format!("UPDATE copies SET state = 'deleting' WHERE backup_id = {one}"), [])
+        .unwrap();
+    raw.execute("DELETE FROM copies WHERE state = 'deleting'", []).unwrap();
+    let (_, theirs) = c.search(&page(1)).unwrap();
+    assert_eq!(theirs, c.stats(&Filter::default()).unwrap());
+    assert!(theirs.stored_bytes < made.stored_bytes, "{theirs:?}");
+    c.write(|c| Ok(c.execute("DELETE FROM copies WHERE rowid IN (SELECT rowid FROM copies LIMIT 10)", [])?))
+        .unwrap();
+    let (_, ours) = c.search(&page(2)).unwrap();
+    assert_eq!(ours, c.stats(&Filter::default()).unwrap());
+    assert!(ours.stored_bytes < theirs.stored_bytes, "{ours:?}");
+    // Other filters have other sums.
+    let other = Search {
+        filter: Filter {
+            state: Some(BackupState::Failed),
+            ..Filter::default()
+        },
+        ..page(1)
+    };
+    assert_eq!(c.search(&other).unwrap().1, c.stats(&other.filter).unwrap());
 }
 
 #[test]
