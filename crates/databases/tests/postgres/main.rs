@@ -14,5 +14,6 @@ mod names;
 mod passwords;
 mod privileges;
 mod restore;
+mod throw_away;
 mod tls;
 mod tools;
