@@ -73,7 +73,7 @@ fn a_server_is_private_and_goes_with_its_value() {
     let folder = sockets(server.as_ref());
     assert!(server.version().starts_with("15."));
     assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(folder.metadata().unwrap().uid() == 0, false, "it does not run as root");
+    assert_ne!(folder.metadata().unwrap().uid(), 0, "it does not run as root");
     let (pid, memory) = process(&folder);
     assert!(is_alive(pid) && has_memory(&memory));
     let listening = run("ss", ["-tlnpH"]).stdout;
