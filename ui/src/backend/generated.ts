@@ -1074,7 +1074,7 @@ export type Protection = {
   copies: number,
   /** In how many places they are. */
   places: number,
-  /** How long a restore took when one was last made. */
+  /** How long a restore took when one was last made or rehearsed. */
   restore_ms: number | null,
   /** The open error of the last run, where there is one. */
   error: CoffreError | null,

@@ -97,7 +97,7 @@ struct Inner {
 /// The connection of the lists.
 enum Lists {
     NotYet,
-    Open(Connection, Option<KnownSums>),
+    Open(Box<Connection>, Box<Option<KnownSums>>),
     Closed,
 }
 
@@ -171,7 +171,7 @@ impl Catalogue {
     fn read_list<T>(&self, work: impl FnOnce(&Connection, &mut Option<KnownSums>) -> Result<T, Fault>) -> Result<T> {
         let mut guard = self.lock_lists();
         if matches!(*guard, Lists::NotYet) {
-            *guard = Lists::Open(open::connect_for_lists(&self.inner.path)?, None);
+            *guard = Lists::Open(Box::new(open::connect_for_lists(&self.inner.path)?), Box::new(None));
         }
         let Lists::Open(connection, sums) = &mut *guard else {
             return Err(closed());
