@@ -64,7 +64,8 @@ export async function until(what, look, patience = PATIENCE) {
 
 export function folder() {
   const made = mkdtempSync(join(tmpdir(), 'coffre-e2e-'))
-  after(() => rmSync(made, { recursive: true, force: true }))
+  // At the very end: what a hook removes is still written to by an application that another hook has yet to close.
+  process.on('exit', () => rmSync(made, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }))
   return made
 }
 
