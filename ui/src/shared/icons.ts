@@ -2,6 +2,7 @@
 import Activity from '@lucide/svelte/icons/activity'
 import Archive from '@lucide/svelte/icons/archive'
 import ArrowDown from '@lucide/svelte/icons/arrow-down'
+import ArrowLeftRight from '@lucide/svelte/icons/arrow-left-right'
 import ArrowRight from '@lucide/svelte/icons/arrow-right'
 import ArrowUp from '@lucide/svelte/icons/arrow-up'
 import Ban from '@lucide/svelte/icons/ban'
@@ -55,6 +56,7 @@ import Trash from '@lucide/svelte/icons/trash-2'
 import TriangleAlert from '@lucide/svelte/icons/triangle-alert'
 import Undo from '@lucide/svelte/icons/undo-2'
 import Unplug from '@lucide/svelte/icons/unplug'
+import Users from '@lucide/svelte/icons/users'
 import X from '@lucide/svelte/icons/x'
 
 export const icons = {
@@ -114,6 +116,8 @@ export const icons = {
   warning: TriangleAlert,
   undo: Undo,
   interrupted: Unplug,
+  sessions: Users,
+  swap: ArrowLeftRight,
   close: X,
 } as const
 
