@@ -1,7 +1,8 @@
 //! PostgreSQL, and what speaks like it: dumped by its own `pg_dump`, counted and checked beside.
 //!
 //! What lives where: `tools` finds programs, `connect` holds our own sessions, `environment` is what a program gets to know, `tables` chooses,
-//! `probe` looks, `dump` and `counts` make a backup, `target` and `load` bring one back; `archive`, `plain` and `sql_load` know the formats.
+//! `probe` looks, `dump` and `counts` make a backup, `target` and `load` bring one back, `replace` puts one in the place of live data; `archive`,
+//! `plain` and `sql_load` know the formats.
 
 pub mod archive;
 mod connect;
@@ -13,6 +14,7 @@ mod load;
 pub mod names;
 pub mod plain;
 mod probe;
+mod replace;
 pub mod sql_load;
 mod tables;
 mod target;
@@ -26,6 +28,7 @@ use coffre_model::database::{
     Access, Capability, Checker, Database, DatabaseKind, Dump, DumpFormat, FoundProgram, Load, Probe, TableCount, TargetLook,
 };
 use coffre_model::field::{Field, FieldKind, FieldPart};
+use coffre_model::replace::Replace;
 use coffre_model::source::{Source, SourceOptions, Tls};
 use coffre_model::{Code, Error, Id, Result};
 
@@ -186,6 +189,11 @@ impl DatabaseKind for Postgres {
             target: None,
             remarks: Arc::default(),
         }))
+    }
+
+    fn replace(&self, source: &Source, access: Access) -> Result<Box<dyn Replace>> {
+        self.validate(source)?;
+        Ok(Box::new(replace::PgReplace::new(source, access)?))
     }
 }
 

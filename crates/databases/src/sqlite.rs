@@ -2,7 +2,7 @@
 //!
 //! A dump is the database file itself, page by page, out of one read transaction (`dump`, `reading`); the same transaction then counts
 //! the rows and checks the pages (`facts`). A stored dump is checked without SQLite (`checker`, `tree`, `schema`). A restore writes a
-//! new file (`target`).
+//! new file (`target`), or replaces the content of the live one (`replace`).
 
 mod checker;
 mod dump;
@@ -10,7 +10,9 @@ mod errors;
 mod facts;
 mod header;
 mod reading;
+mod replace;
 mod schema;
+mod shapes;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use coffre_model::database::{
     Access, Capability, Checker, Database, DatabaseKind, Dump, DumpFormat, Load, Probe, TableCount, TargetLook,
 };
 use coffre_model::field::{Field, FieldKind, FieldPart};
+use coffre_model::replace::Replace;
 use coffre_model::source::{Source, SourceOptions};
 use coffre_model::{Code, Error, Result};
 
@@ -176,6 +179,10 @@ impl DatabaseKind for Sqlite {
 
     fn sweep_target(&self, target: &Source) -> Result<()> {
         target::sweep(&path_of(target)?)
+    }
+
+    fn replace(&self, source: &Source, access: Access) -> Result<Box<dyn Replace>> {
+        Ok(Box::new(replace::FileReplace::new(path_of(source)?, access)))
     }
 
     fn open(&self, source: &Source, access: Access) -> Result<Box<dyn Database>> {

@@ -3,6 +3,7 @@
 //! User text never becomes a connection string: every parameter is set by its own setter, so a database called `host=evil` is a name.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coffre_model::database::Access;
@@ -16,6 +17,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Connection, Row, Socket};
 
+use super::sql_load::{Held, Reported, drive, interrupt};
 use super::tls::Connector;
 use super::tools::Version;
 
@@ -66,6 +68,13 @@ impl Server {
             lock_wait: access.lock_wait,
             patience: access.stall + access.lock_wait,
         })
+    }
+
+    /// The same server with another database.
+    pub(crate) fn with_database(&self, database: &str) -> Server {
+        let mut other = self.clone();
+        database.clone_into(&mut other.database);
+        other
     }
 
     /// Whether the server is reached through a socket's folder.
@@ -144,6 +153,8 @@ pub(crate) struct Session {
     /// Nothing once the goodbye has begun.
     client: Option<Client>,
     connection: Option<JoinHandle<()>>,
+    /// Settings that the server tells whenever they change.
+    reported: Arc<Reported>,
     connector: Connector,
     server: Server,
     database: String,
@@ -276,11 +287,13 @@ impl Session {
         } = connected;
         let said = connection.parameter("server_version").unwrap_or_default().to_owned();
         // Its end is seen by the next query; an error is told to whoever waits for an answer.
-        let connection = runtime.spawn(async move { drop(connection.await) });
+        let reported = Arc::new(Reported::default());
+        let connection = runtime.spawn(drive(connection, Arc::clone(&reported)));
         let mut session = Session {
             runtime: Some(runtime),
             client: Some(client),
             connection: Some(connection),
+            reported,
             connector,
             server: server.clone(),
             database: database.to_owned(),
@@ -326,6 +339,41 @@ impl Session {
     /// How long it waits for a lock.
     pub(crate) fn lock_wait(&self) -> Duration {
         self.server.lock_wait
+    }
+
+    /// The database that it is in.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Gives it away as it is, in the middle of a transaction, to a load.
+    pub(crate) fn into_held(mut self) -> Result<Held> {
+        let gone = || Error::internal("hand a session over", "it is closed");
+        let client = self.client.take().ok_or_else(gone)?;
+        let (token, tls) = (client.cancel_token(), self.connector.clone());
+        Ok(Held {
+            runtime: self.runtime.take().ok_or_else(gone)?,
+            driver: self.connection.take().ok_or_else(gone)?,
+            interrupt: interrupt(token, tls),
+            reported: Arc::clone(&self.reported),
+            client,
+        })
+    }
+
+    /// Takes it back.
+    pub(crate) fn from_held(held: Held, server: &Server, version: Version, cancel: &Cancel) -> Result<Session> {
+        Ok(Session {
+            runtime: Some(held.runtime),
+            client: Some(held.client),
+            connection: Some(held.driver),
+            reported: held.reported,
+            connector: Connector::new(server.tls_demand())?,
+            server: server.clone(),
+            database: server.database.clone(),
+            version,
+            cancels: vec![cancel.clone()],
+            abandoned: false,
+        })
     }
 
     /// The server's version.

@@ -286,6 +286,42 @@ fn invocation(plan: &Plan<'_>, snapshot: Option<&str>, selection: &Selection) ->
     call
 }
 
+/// What the tables are made of, as an archive without a row. The stream ends well when the program has.
+pub(crate) fn schema_only(server: &Server, access: &Access, program: &Program) -> Result<SchemaOnly> {
+    let environment = Environment::new(server, &server.database, program, &access.runtime, None)?;
+    let call = Invocation::new(&program.path, &access.runtime)
+        .arg("--no-password")
+        .arg("--format=custom")
+        .arg("--schema-only")
+        .arg(format!("--lock-wait-timeout={}", access.lock_wait.as_millis().max(1)));
+    let judged = program.clone();
+    let output = ChildOutput::start(
+        &environment.apply(call),
+        Limits {
+            stall: access.stall,
+            cancel: access.cancel.clone(),
+        },
+        Box::new(move |ended| failure::meaning(&judged, ended)),
+    )?;
+    Ok(SchemaOnly {
+        output,
+        _environment: environment,
+    })
+}
+
+/// An archive without rows, as it comes.
+pub(crate) struct SchemaOnly {
+    output: ChildOutput,
+    /// Keeps the password file until the program has ended.
+    _environment: Environment,
+}
+
+impl Read for SchemaOnly {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.output.read(buffer)
+    }
+}
+
 /// What is in the dump, and what is not.
 fn scope(plan: &Plan<'_>, selection: &Selection) -> Scope {
     let options = plan.options;

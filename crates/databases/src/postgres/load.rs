@@ -21,7 +21,8 @@ use super::dump::end_sessions;
 use super::environment::{Environment, connection_argument};
 use super::failure;
 use super::plain::PlainChecker;
-use super::sql_load::{LoadLimits, Session as SqlSession, SqlLoad};
+use super::replace::HandedOver;
+use super::sql_load::{Guest, LoadLimits, Session as SqlSession, SqlLoad};
 use super::tables::listed;
 use super::tools::{Found, Series, speaks_to};
 use crate::process::{Alive, ChildInput, Invocation, Limits};
@@ -55,6 +56,8 @@ impl Surroundings {
 /// A load of either kind.
 pub(crate) struct PgLoad {
     surroundings: Surroundings,
+    /// The transaction of somebody else that everything goes into.
+    within: Option<HandedOver>,
     state: State,
     failure: Option<Error>,
     finished: bool,
@@ -93,9 +96,16 @@ impl PgLoad {
         Self::new(surroundings, State::Text(Vec::new()))
     }
 
+    /// Loads into a transaction that is going on, and leaves it open.
+    pub(crate) fn held(mut self, within: Option<HandedOver>) -> PgLoad {
+        self.within = within;
+        self
+    }
+
     fn new(surroundings: Surroundings, state: State) -> PgLoad {
         PgLoad {
             surroundings,
+            within: None,
             state,
             failure: None,
             finished: false,
@@ -130,7 +140,7 @@ impl PgLoad {
         let State::Archive(archive, kept, found) = std::mem::replace(&mut self.state, State::Ended) else {
             return Ok(());
         };
-        self.state = begin_archive(&self.surroundings, &archive, &found)?;
+        self.state = begin_archive(&self.surroundings, &archive, &found, self.within.take())?;
         self.take(&kept)
     }
 
@@ -138,7 +148,7 @@ impl PgLoad {
         let State::Text(kept) = std::mem::replace(&mut self.state, State::Ended) else {
             return Ok(());
         };
-        let load = sql_load(&self.surroundings, is_by_pg_dump(&kept))?;
+        let load = sql_load(&self.surroundings, is_by_pg_dump(&kept), self.within.take())?;
         self.state = State::Sql(Box::new(load));
         self.take(&kept)
     }
@@ -225,7 +235,12 @@ fn oldest_reader(archive_version: &str) -> Series {
     }
 }
 
-fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found) -> Result<State> {
+fn begin_archive(
+    surroundings: &Surroundings,
+    archive: &Archive,
+    found: &Found,
+    within: Option<HandedOver>,
+) -> Result<State> {
     let Surroundings { server, access, .. } = surroundings;
     let database = server.database.as_str();
     let header = archive
@@ -247,12 +262,11 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found) 
                 .with("user", server.user.clone()),
         );
     }
-    let mut list = None;
-    if !rights.superuser {
-        list = ListFile::without_extension_comments(access, archive)?;
-        if let Some(list) = &list {
-            call = call.arg("--use-list").arg(list.0.clone());
-        }
+    let nothing = BTreeSet::new();
+    let foreign = within.as_ref().map_or(&nothing, |within| &within.foreign);
+    let list = ListFile::without_foreign(access, archive, rights.superuser, foreign)?;
+    if let Some(list) = &list {
+        call = call.arg("--use-list").arg(list.0.clone());
     }
     let options = options(server, &access.cancel, &version, rights.superuser)?;
     let environment = Environment::new(server, database, &program, &access.runtime, options.as_deref())?;
@@ -262,7 +276,7 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found) 
     };
     let judged = program.clone();
     let judge = Box::new(move |ended: &crate::process::Ended| failure::meaning(&judged, ended));
-    if speaks_to(program.version.series, version.series) {
+    if within.is_none() && speaks_to(program.version.series, version.series) {
         let call = environment.apply(
             call.arg("--single-transaction")
                 .arg("--no-password")
@@ -275,7 +289,7 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found) 
             _list: list,
         }));
     }
-    let sql = sql_load(surroundings, true)?;
+    let sql = sql_load(surroundings, true, within)?;
     // It does not connect: it gets neither password nor address.
     let (input, output) = ChildInput::start_filter(
         &call.arg("--file=-"),
@@ -339,12 +353,23 @@ fn rights(session: &mut Session, archive: &Archive) -> Result<Rights> {
 struct ListFile(PathBuf);
 
 impl ListFile {
-    /// Everything but comments on extensions, which only an extension's owner may make. Nothing where there are none.
-    fn without_extension_comments(access: &Access, archive: &Archive) -> Result<Option<ListFile>> {
+    /// Everything but comments on extensions, which only an extension's owner may make, and the schemas of somebody else. Nothing where there are
+    /// none.
+    fn without_foreign(
+        access: &Access,
+        archive: &Archive,
+        superuser: bool,
+        schemas: &BTreeSet<String>,
+    ) -> Result<Option<ListFile>> {
         let failed = |e| Error::writing_home("write a list of entries", &access.runtime, &e);
         let entries = archive.entries().unwrap_or_default();
-        let foreign =
-            |entry: &&super::archive::ArchiveEntry| entry.description == "COMMENT" && entry.tag.starts_with("EXTENSION ");
+        let foreign = |entry: &&super::archive::ArchiveEntry| {
+            let of_schema = entry.tag.strip_prefix("SCHEMA ").unwrap_or(&entry.tag);
+            let itself = matches!(entry.description.as_str(), "SCHEMA" | "COMMENT" | "ACL" | "SECURITY LABEL");
+            !superuser && entry.description == "COMMENT" && entry.tag.starts_with("EXTENSION ")
+                || entry.namespace.as_ref().is_some_and(|name| schemas.contains(name))
+                || entry.namespace.is_none() && itself && schemas.contains(of_schema)
+        };
         if !entries.iter().any(|entry| foreign(&entry)) {
             return Ok(None);
         }
@@ -405,7 +430,7 @@ fn signs_of_life(server: Server, series: Series) -> Alive {
 }
 
 /// Loads SQL text on a session of our own.
-fn sql_load(surroundings: &Surroundings, require_end: bool) -> Result<SqlLoad> {
+fn sql_load(surroundings: &Surroundings, require_end: bool, within: Option<HandedOver>) -> Result<SqlLoad> {
     let server = surroundings.server.clone();
     let open = move || -> super::sql_load::Boxed<Result<SqlSession>> {
         let server = server.clone();
@@ -418,7 +443,13 @@ fn sql_load(surroundings: &Surroundings, require_end: bool) -> Result<SqlLoad> {
             Ok(SqlSession::new(connected.client, connected.connection, connected.connector))
         })
     };
-    SqlLoad::start(
+    let guest = within.map(|within| Guest {
+        held: within.held,
+        back: within.back,
+        there: within.there,
+    });
+    SqlLoad::start_in(
+        guest,
         open,
         LoadLimits {
             require_end,

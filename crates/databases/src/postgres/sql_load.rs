@@ -9,8 +9,9 @@ mod queue;
 mod session;
 mod work;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use coffre_model::database::Load;
 use coffre_model::error::{Error, Result};
 
 use self::queue::{PIECE, Queue};
+pub(crate) use self::session::{Held, Reported, drive, interrupt};
 pub use self::session::{Boxed, Open, Session};
 use self::work::work;
 
@@ -45,6 +47,15 @@ pub struct Loaded {
     pub left_out: Vec<u64>,
 }
 
+/// A transaction of somebody else that a load works in: neither begun nor ended by it.
+pub(crate) struct Guest {
+    pub(crate) held: Held,
+    /// Where the session comes back to after a whole load. After a failed one it is closed, and the server takes everything back.
+    pub(crate) back: Arc<Mutex<Option<Held>>>,
+    /// Schemas that are there already: the command that makes one of them is left out.
+    pub(crate) there: BTreeSet<String>,
+}
+
 /// A load of SQL text. Writing blocks while the server is slower than the writer.
 pub struct SqlLoad {
     queue: Arc<Queue>,
@@ -64,12 +75,21 @@ impl SqlLoad {
     /// # Errors
     /// `INTERNAL` where no thread can be made.
     pub fn start(open: impl Fn() -> Boxed<Result<Session>> + Send + 'static, limits: LoadLimits) -> Result<Self> {
+        Self::start_in(None, open, limits)
+    }
+
+    /// As [`SqlLoad::start`], perhaps in somebody's transaction; `open` is then only used to ask whether the server is at work.
+    pub(crate) fn start_in(
+        guest: Option<Guest>,
+        open: impl Fn() -> Boxed<Result<Session>> + Send + 'static,
+        limits: LoadLimits,
+    ) -> Result<Self> {
         let queue = Arc::new(Queue::default());
         let cancel = limits.cancel.clone();
         let theirs = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("sql-load".into())
-            .spawn(move || work(&theirs, Box::new(open), limits))
+            .spawn(move || work(&theirs, Box::new(open), guest, limits))
             .map_err(|e| Error::internal("start the thread that loads", e))?;
         Ok(SqlLoad {
             queue,

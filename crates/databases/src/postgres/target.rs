@@ -86,7 +86,7 @@ fn assert_empty(server: &Server, session: &mut Session) -> Result<()> {
         .with("count", names.len()))
 }
 
-fn may_not_make(server: &Server) -> Error {
+pub(crate) fn may_not_make(server: &Server) -> Error {
     Error::new(Code::Privilege, "pg_create_privilege")
         .with("database", server.database.clone())
         .with("user", server.user.clone())
@@ -106,7 +106,8 @@ pub(crate) fn discard(server: &Server, target: &Target) -> Result<()> {
     }
 }
 
-fn elsewhere(server: &Server, cancel: &Cancel) -> Result<Session> {
+/// A session in another database of the server, to make, rename or remove one.
+pub(crate) fn elsewhere(server: &Server, cancel: &Cancel) -> Result<Session> {
     let mut last = None;
     for database in ELSEWHERE.into_iter().filter(|name| *name != server.database) {
         match Session::open(server, database, cancel) {
@@ -119,7 +120,11 @@ fn elsewhere(server: &Server, cancel: &Cancel) -> Result<Session> {
     Err(last.unwrap_or_else(|| Error::internal("connect", "no database to connect to")))
 }
 
-fn make(server: &Server, cancel: &Cancel, made: &mut Option<Target>) -> Result<()> {
+/// Makes a database with nothing in it. `made` knows at every moment what there is to take back.
+///
+/// # Errors
+/// `PRIVILEGE`, and `REFUSED` where there is one of this name.
+pub(crate) fn make(server: &Server, cancel: &Cancel, made: &mut Option<Target>) -> Result<()> {
     let mut session = elsewhere(server, cancel)?;
     probe::check_version(&session)?;
     let encoding: String = session
@@ -173,7 +178,8 @@ fn remove_if_made(server: &Server, cancel: &Cancel) -> Result<()> {
     )
 }
 
-fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
+/// Removes a database, whoever is connected. One that is not there is removed already.
+pub(crate) fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
     let mut session = elsewhere(server, cancel)?;
     let name = sql_name(&server.database);
     if session.version().series.0 >= 13 {
@@ -195,13 +201,17 @@ fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
 }
 
 /// Something in a database that no extension and no system made.
-struct Object {
+pub(crate) struct Object {
     /// For people.
-    shown: String,
+    pub(crate) shown: String,
     /// What removes it.
-    removal: String,
+    pub(crate) removal: String,
     /// The transaction that made it.
     made_by: String,
+    /// The schema that it is in.
+    pub(crate) schema: Option<String>,
+    /// Its name, where it is a schema itself.
+    pub(crate) schema_itself: Option<String>,
 }
 
 /// Catalogues whose entries are things that a person makes, by the name of their class: with a schema column, or without.
@@ -239,7 +249,8 @@ const WITHOUT_SCHEMA: &[(u32, &str, &str)] = &[
 /// Every object that initdb makes has a smaller number.
 const FIRST_OWN: u32 = 16_384;
 
-fn objects(session: &mut Session) -> Result<Vec<Object>> {
+/// Everything in a database that a person has made.
+pub(crate) fn objects(session: &mut Session) -> Result<Vec<Object>> {
     let class = |catalogue: &str| format!("'pg_catalog.{catalogue}'::pg_catalog.regclass");
     // Made by an extension, or a part of something else (the sequence of an identity column) that is seen and removed with it.
     let by_itself = |catalogue: &str| {
@@ -252,7 +263,7 @@ fn objects(session: &mut Session) -> Result<Vec<Object>> {
     let mut parts = Vec::new();
     for (catalogue, schema, wanted) in IN_SCHEMAS {
         parts.push(format!(
-            "SELECT {}::pg_catalog.oid AS classid, x.oid AS objid, x.xmin::text AS made_by
+            "SELECT {}::pg_catalog.oid AS classid, x.oid AS objid, x.xmin::text AS made_by, n.nspname::text AS within, NULL::text AS itself
                FROM pg_catalog.{catalogue} x JOIN pg_catalog.pg_namespace n ON n.oid = x.{schema}
               WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {wanted} AND {}",
             class(catalogue),
@@ -261,19 +272,20 @@ fn objects(session: &mut Session) -> Result<Vec<Object>> {
     }
     let major = session.version().series.0;
     for (_, catalogue, wanted) in WITHOUT_SCHEMA.iter().filter(|(since, ..)| major >= *since) {
+        let itself = if *catalogue == "pg_namespace" { "x.nspname::text" } else { "NULL" };
         parts.push(format!(
-            "SELECT {}, x.oid, x.xmin::text FROM pg_catalog.{catalogue} x WHERE x.oid >= {FIRST_OWN} AND {wanted} AND {}",
+            "SELECT {}, x.oid, x.xmin::text, NULL, {itself} FROM pg_catalog.{catalogue} x WHERE x.oid >= {FIRST_OWN} AND {wanted} AND {}",
             class(catalogue),
             by_itself(catalogue)
         ));
     }
     parts.push(
-        "SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, x.oid, x.xmin::text FROM pg_catalog.pg_largeobject_metadata x"
+        "SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, x.oid, x.xmin::text, NULL, NULL FROM pg_catalog.pg_largeobject_metadata x"
             .to_owned(),
     );
     // An inner SELECT per row: `pg_identify_object` answers nothing for what is dropped meanwhile.
     let sql = format!(
-        "SELECT pg_catalog.pg_describe_object(o.classid, o.objid, 0), (i.i).type, (i.i).identity, o.objid::bigint, o.made_by
+        "SELECT pg_catalog.pg_describe_object(o.classid, o.objid, 0), (i.i).type, (i.i).identity, o.objid::bigint, o.made_by, o.within, o.itself
            FROM ({}) o, LATERAL (SELECT pg_catalog.pg_identify_object(o.classid, o.objid, 0) AS i) i
           WHERE (i.i).identity IS NOT NULL ORDER BY 1",
         parts.join(" UNION ALL ")
@@ -285,6 +297,8 @@ fn objects(session: &mut Session) -> Result<Vec<Object>> {
             shown: row.try_get(0)?,
             removal: removal(&kind, &identity, row.try_get(3)?),
             made_by: row.try_get(4)?,
+            schema: row.try_get(5)?,
+            schema_itself: row.try_get(6)?,
         })
     };
     rows.iter()

@@ -75,3 +75,22 @@ pub(super) fn writing(error: &std::io::Error, path: &Path) -> Error {
     };
     about(code, text, path).with("cause", error.to_string())
 }
+
+/// What working on the live file ended with while it was being replaced. `errno` is the operating system's last error.
+pub(super) fn live_error(error: &rusqlite::Error, path: &Path, errno: i32) -> Error {
+    let (primary, extended) = result_code(error).unwrap_or((0, 0));
+    let full = primary == ffi::SQLITE_IOERR && [libc::ENOSPC, libc::EDQUOT, libc::EFBIG].contains(&errno);
+    let (code, text) = match primary {
+        ffi::SQLITE_FULL => (Code::DestFull, "sqlite_target_full"),
+        _ if full => (Code::DestFull, "sqlite_target_full"),
+        ffi::SQLITE_NOTADB | ffi::SQLITE_CORRUPT => (Code::Refused, "sqlite_live_damaged"),
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => (Code::LockTimeout, "sqlite_locked"),
+        ffi::SQLITE_CANTOPEN => (Code::Unreachable, "sqlite_cannot_open"),
+        ffi::SQLITE_PERM | ffi::SQLITE_AUTH | ffi::SQLITE_READONLY => (Code::Privilege, "sqlite_live_denied"),
+        ffi::SQLITE_INTERRUPT => (Code::Cancelled, "cancelled"),
+        _ => (Code::Internal, "sqlite_write_failed"),
+    };
+    about(code, text, path)
+        .with("cause", error.to_string())
+        .with("sqlite_code", extended)
+}

@@ -233,6 +233,20 @@ pub(super) struct FileLoad {
     finished: bool,
 }
 
+impl FileLoad {
+    /// A load into an empty private file.
+    pub(super) fn into_file(file: File, named: &Path, cancel: Cancel) -> FileLoad {
+        FileLoad {
+            file,
+            path: named.to_owned(),
+            checker: FileChecker::shallow(),
+            loaded: Arc::default(),
+            cancel,
+            finished: false,
+        }
+    }
+}
+
 impl Write for FileLoad {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.cancel.check()?;

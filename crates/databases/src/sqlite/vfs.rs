@@ -122,6 +122,12 @@ impl<'c> MainFile<'c> {
     }
 }
 
+/// The operating system's last error of a connection: SQLite tells a disk that is full from one that is broken, but not a limit of size.
+pub(super) fn system_errno(connection: &Connection) -> i32 {
+    // SAFETY: the handle is valid while `connection` is borrowed.
+    unsafe { ffi::sqlite3_system_errno(connection.handle()) }
+}
+
 /// Lets SQLite open trees that are sorted by a collation of the application's own, which this program does not have. Only for work that
 /// compares nothing: counting, and `quick_check` (which leaves the order of keys to `integrity_check`).
 pub(super) fn stand_in_for_collations(connection: &Connection) -> rusqlite::Result<()> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use coffre_databases::postgres::Postgres as Kind;
 use coffre_model::database::{Access, Database, DatabaseKind, DumpFacts, DumpFormat, FoundProgram, TableCount};
 use coffre_model::error::from_io;
+use coffre_model::replace::{Replace, Replacement};
 use coffre_model::source::{Source, SourceOptions};
-use coffre_model::{Cancel, Error, Result, Secret};
+use coffre_model::{Cancel, Error, Id, Result, Secret};
 use coffre_testkit::conformance::database::source;
 
 /// One database of the adapter, with its private folder and its flag.
@@ -65,6 +66,18 @@ impl Setup {
         source(self.address.clone(), self.options.clone())
     }
 
+    /// Makes ready to replace what the address points to.
+    pub(crate) fn replacing(&self) -> Replacing {
+        let runtime = tempfile::Builder::new().prefix("coffre-runtime-").tempdir().unwrap();
+        let cancel = Cancel::new();
+        let access = self.access(runtime.path().to_owned(), &cancel);
+        Replacing {
+            replace: Kind.replace(&self.source(), access).unwrap(),
+            cancel,
+            _runtime: runtime,
+        }
+    }
+
     fn access(&self, runtime: PathBuf, cancel: &Cancel) -> Access {
         Access {
             password: self.password.clone().map(Secret::new),
@@ -117,6 +130,39 @@ impl Setup {
                 Err(error)
             }
         }
+    }
+}
+
+/// A replacement at work, with its private folder and its flag.
+pub(crate) struct Replacing {
+    pub(crate) replace: Box<dyn Replace>,
+    pub(crate) cancel: Cancel,
+    _runtime: tempfile::TempDir,
+}
+
+impl Replacing {
+    /// Plans, prepares and loads.
+    pub(crate) fn loaded(&mut self, format: DumpFormat, bytes: &[u8]) -> Result<Replacement> {
+        let mut plan = self.replace.plan(&Id::new())?;
+        self.replace.prepare(&mut plan)?;
+        self.load(&plan, format, bytes)?;
+        Ok(plan)
+    }
+
+    pub(crate) fn load(&mut self, plan: &Replacement, format: DumpFormat, bytes: &[u8]) -> Result<()> {
+        let mut load = self.replace.load(plan, format)?;
+        for piece in bytes.chunks(100_003) {
+            load.write_all(piece).map_err(unwrapped)?;
+        }
+        load.finish()
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&mut self, format: DumpFormat, bytes: &[u8]) -> Result<Replacement> {
+        let mut plan = self.loaded(format, bytes)?;
+        self.replace.counts(&plan)?;
+        self.replace.swap(&mut plan)?;
+        Ok(plan)
     }
 }
 

@@ -8,8 +8,10 @@ use std::task::Poll;
 
 use coffre_model::error::Result;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Connection, Socket};
+use tokio_postgres::{CancelToken, Client, Connection, Socket};
 
 use super::super::plain::is_utf8;
 
@@ -25,9 +27,44 @@ pub struct Session {
 }
 
 /// Settings that the server reports whenever they change, whoever changes them.
-pub(super) struct Reported {
+pub(crate) struct Reported {
     standard_strings: AtomicBool,
     utf8: AtomicBool,
+}
+
+impl Default for Reported {
+    fn default() -> Self {
+        Reported {
+            standard_strings: AtomicBool::new(true),
+            utf8: AtomicBool::new(true),
+        }
+    }
+}
+
+/// A session that is being driven already and is in the middle of a transaction of its owner. A load works on it without ending the transaction.
+pub(crate) struct Held {
+    pub(crate) runtime: Runtime,
+    pub(crate) client: Client,
+    pub(crate) driver: JoinHandle<()>,
+    pub(crate) interrupt: Box<dyn Fn() -> Boxed<()> + Send>,
+    pub(crate) reported: Arc<Reported>,
+}
+
+/// What cancels a statement of the session that this token is of.
+pub(crate) fn interrupt<T>(token: CancelToken, tls: T) -> Box<dyn Fn() -> Boxed<()> + Send>
+where
+    T: MakeTlsConnect<Socket> + Clone + Send + 'static,
+    T::Stream: Send,
+    T::TlsConnect: Send,
+    <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
+{
+    Box::new(move || {
+        let (token, tls) = (token.clone(), tls.clone());
+        Box::pin(async move {
+            // Only a courtesy to the server: the session is closed right after, whether this worked or not.
+            let _gone_either_way = token.cancel_query(tls).await;
+        })
+    })
 }
 
 impl Reported {
@@ -53,28 +90,19 @@ impl Session {
         T::TlsConnect: Send,
         <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
     {
-        let reported = Arc::new(Reported {
-            standard_strings: AtomicBool::new(true),
-            utf8: AtomicBool::new(true),
-        });
+        let reported = Arc::new(Reported::default());
         let token = client.cancel_token();
         Session {
             client,
             driver: Box::pin(drive(connection, Arc::clone(&reported))),
-            interrupt: Box::new(move || {
-                let (token, tls) = (token.clone(), tls.clone());
-                Box::pin(async move {
-                    // Only a courtesy to the server: the session is closed right after, whether this worked or not.
-                    let _gone_either_way = token.cancel_query(tls).await;
-                })
-            }),
+            interrupt: interrupt(token, tls),
             reported,
         }
     }
 }
 
 /// Moves bytes until the session ends. Statements in flight learn of its end by themselves.
-async fn drive<U>(mut connection: Connection<Socket, U>, reported: Arc<Reported>)
+pub(crate) async fn drive<U>(mut connection: Connection<Socket, U>, reported: Arc<Reported>)
 where
     U: AsyncRead + AsyncWrite + Unpin,
 {

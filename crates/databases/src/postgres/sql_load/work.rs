@@ -1,7 +1,9 @@
 //! The loading thread: owns runtime and session, runs what the lexer finds, commits or takes back.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,11 +15,12 @@ use tokio_postgres::{Client, CopyInSink, SimpleQueryMessage};
 
 use super::super::plain::lexer::{Lexer, Next, STATEMENT_MAX, Sink, Statement};
 use super::super::plain::statement::{Verdict, judge, shown};
+use super::super::plain::words::Words;
 use super::super::plain::{EndMark, encoding_refusal};
 use super::failure::failure;
 use super::queue::{LOOK, Piece, Queue};
-use super::session::{Open, Session};
-use super::{LoadLimits, Loaded};
+use super::session::{Held, Open, Session};
+use super::{Guest, LoadLimits, Loaded};
 
 /// How long the server gets for a polite end (a cancelled statement, a closed session) before the socket is just closed.
 const PARTING: Duration = Duration::from_secs(1);
@@ -31,7 +34,7 @@ const NEWER: &[(&str, &str)] = &[
 ];
 
 /// Loads what comes through the queue. Always tells the queue when it has ended.
-pub(super) fn work(queue: &Queue, open: Open, limits: LoadLimits) -> Result<Loaded> {
+pub(super) fn work(queue: &Queue, open: Open, guest: Option<Guest>, limits: LoadLimits) -> Result<Loaded> {
     struct Ended<'a>(&'a Queue);
     impl Drop for Ended<'_> {
         fn drop(&mut self) {
@@ -39,16 +42,32 @@ pub(super) fn work(queue: &Queue, open: Open, limits: LoadLimits) -> Result<Load
         }
     }
     let _ended = Ended(queue);
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::internal("start the runtime of a load", e))?;
+    let (runtime, session, back, there) = match guest {
+        Some(Guest { held, back, there }) => {
+            let driven = Driven {
+                client: held.client,
+                driver: held.driver,
+                interrupt: held.interrupt,
+                reported: held.reported,
+            };
+            (held.runtime, Some(driven), Some(back), there)
+        }
+        None => {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| Error::internal("start the runtime of a load", e))?;
+            (runtime, None, None, BTreeSet::new())
+        }
+    };
     let mut loader = Loader {
         runtime,
         open,
         limits,
         queue,
-        session: None,
+        session,
+        is_guest: back.is_some(),
+        there,
         older_than: Vec::new(),
         transaction: String::new(),
         backend: 0,
@@ -59,6 +78,19 @@ pub(super) fn work(queue: &Queue, open: Open, limits: LoadLimits) -> Result<Load
         in_flight: std::cell::Cell::new(false),
     };
     let outcome = loader.load();
+    if outcome.is_ok()
+        && let (Some(back), Some(driven)) = (back, loader.session.take())
+    {
+        let Loader { runtime, loaded, .. } = loader;
+        *back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held {
+            runtime,
+            client: driven.client,
+            driver: driven.driver,
+            interrupt: driven.interrupt,
+            reported: driven.reported,
+        });
+        return Ok(loaded);
+    }
     loader.part();
     let Loader { runtime, loaded, .. } = loader;
     // A look-up of a host name that never ends would hold back an ordinary end of the runtime.
@@ -80,6 +112,10 @@ struct Loader<'a> {
     limits: LoadLimits,
     queue: &'a Queue,
     session: Option<Driven>,
+    /// The transaction is somebody else's.
+    is_guest: bool,
+    /// Schemas that need not be made.
+    there: BTreeSet<String>,
     /// Settings of [`NEWER`] that this server does not know.
     older_than: Vec<&'static str>,
     /// The number of the one transaction.
@@ -134,18 +170,25 @@ impl Loader<'_> {
         if self.values("SELECT pg_catalog.txid_current()")? != [self.transaction.clone()] {
             return Err(Error::new(Code::Refused, "sql_transaction_lost"));
         }
+        if self.is_guest {
+            return Ok(());
+        }
         self.run("COMMIT", lexer.line())
     }
 
     fn connect(&mut self) -> Result<()> {
-        let opening = (self.open)();
-        let session = self.watched(Quiet::Never, opening)??;
-        self.session = Some(drive(&self.runtime, session));
+        if !self.is_guest {
+            let opening = (self.open)();
+            let session = self.watched(Quiet::Never, opening)??;
+            self.session = Some(drive(&self.runtime, session));
+        }
         // The time limits of the database or role are not meant for this; `pg_dump` switches them off as well.
         self.run("SET standard_conforming_strings = on", 0)?;
         self.run("SET statement_timeout = 0", 0)?;
         self.run("SET idle_in_transaction_session_timeout = 0", 0)?;
-        self.run("BEGIN READ WRITE", 0)?;
+        if !self.is_guest {
+            self.run("BEGIN READ WRITE", 0)?;
+        }
         let known = self.values("SELECT name FROM pg_catalog.pg_settings")?;
         self.older_than = NEWER
             .iter()
@@ -288,6 +331,19 @@ impl Loader<'_> {
     }
 }
 
+impl Loader<'_> {
+    /// Whether a statement makes a schema that is there.
+    fn is_there(&self, statement: &[u8]) -> bool {
+        if self.there.is_empty() {
+            return false;
+        }
+        let mut words = Words::new(statement, true);
+        let makes = words.next().is_some_and(|word| word.is("create")) && words.next().is_some_and(|word| word.is("schema"));
+        let name = words.next().filter(|_| makes).and_then(|word| word.name());
+        name.is_some_and(|name| self.there.contains(&name))
+    }
+}
+
 fn drive(runtime: &Runtime, session: Session) -> Driven {
     Driven {
         client: session.client,
@@ -337,7 +393,7 @@ impl Sink for Loader<'_> {
                 self.loaded.statements += 1;
                 return Ok(Next::Rows);
             }
-            _ if self.is_newer(statement.text) => {}
+            _ if self.is_newer(statement.text) || self.is_there(statement.text) => {}
             _ if statement.semicolons => self.run_single(text, statement.line)?,
             _ => self.run(text, statement.line)?,
         }

@@ -1,0 +1,541 @@
+//! The moment: the pages of one file become those of the live one, in one transaction of SQLite's, and what was live is kept.
+//!
+//! Everything that takes time happens before it, without a lock (finding the pages that differ, and writing down those that go out),
+//! or after it. Under the writer's lock remains: looking whether anybody wrote since, and writing the pages that come in.
+//! Readers go on reading the old state meanwhile; a file with a rollback journal, in which a commit has to keep them out, gets a
+//! write-ahead log for the time being where that commit would be large.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use coffre_model::database::Access;
+use coffre_model::{Code, Error, Result};
+use rusqlite::backup::{Backup, StepResult};
+
+use crate::sqlite::errors::{about, is_busy, live_error};
+use crate::sqlite::reading::connect_immutable;
+use crate::sqlite::vfs::MainFile;
+
+use super::checkpoint::{Checkpoint, bring_home, shorten};
+use super::live::{COOKIE, Live, PAGES, State, VERSIONS, is_ours_to_create_beside, is_shared_between_machines};
+use super::part::{Pages, Part};
+
+/// How long pages are read at once while no lock is held: a writer of a file with a rollback journal waits so long.
+const SLICE: Duration = Duration::from_millis(15);
+/// How often the cancel flag is looked at: every so many pages.
+const LOOK_PAGES: u32 = 256;
+/// How long readers may be kept from beginning, while those who have begun come to their end.
+const GATHERING: Duration = Duration::from_millis(100);
+/// How long they are left alone after that.
+const REST: Duration = Duration::from_millis(200);
+/// How large a commit into a file with a rollback journal may be: readers are kept out while it is written.
+const SMALL: u64 = 8 << 20;
+/// Page cache for writing, in KiB; what is beyond goes to the log before the commit.
+const WRITE_CACHE_KIB: i64 = 16 << 10;
+/// How often, and how far apart, something is tried that can be done without.
+const TRIES: u32 = 20;
+
+/// What is exchanged.
+pub(super) struct Exchange<'a> {
+    pub(super) access: &'a Access,
+    /// The live file as the person named it.
+    pub(super) named: &'a Path,
+    pub(super) live: &'a Path,
+    /// The file whose pages become live. It is only read.
+    pub(super) from: &'a Path,
+    /// What goes out is written down here; nothing where nothing is to be kept.
+    pub(super) part: Option<&'a Path>,
+    /// The schema's version that the live file gets; nothing for that of `from`.
+    pub(super) cookie: Option<u32>,
+}
+
+/// How the pages get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// One commit into the write-ahead log.
+    Log,
+    /// One commit with a rollback journal; from memory, so that readers are kept out for a moment only.
+    Small,
+    /// The same, too large for that, where there can be no log.
+    Large,
+    /// With another page size: SQLite's backup.
+    Repage,
+}
+
+/// How one attempt ended.
+enum Tried {
+    Done(Option<Checkpoint>),
+    /// Others held locks; nothing changed.
+    Busy(rusqlite::Error),
+}
+
+/// After the moment: what may go on in peace.
+pub(super) struct After {
+    live: Live,
+    checkpoint: Option<Checkpoint>,
+    /// Whether the file had a log before.
+    wal: bool,
+}
+
+impl Exchange<'_> {
+    /// Up to the moment, and no further. With an error, nothing of the live file has changed, unless the error came from the commit.
+    pub(super) fn run(&self) -> Result<After> {
+        let mut live = Live::open(self.live, self.named, self.access)?;
+        let mut from = Pages::open(self.from)?;
+        let before = live.state(self.access)?;
+        let mut part = match self.part {
+            Some(path) => Some(Part::create(path, before.page_size)?),
+            None => None,
+        };
+        if part.is_none() && before.pages > 0 {
+            return Err(about(Code::Refused, "sqlite_live_replaced", self.named));
+        }
+        let mut seen = self.version(&live)?;
+        let mut pages = 0;
+        if let Some(part) = &mut part {
+            pages = self.gather(&live, part, &mut from)?;
+            part.seal(pages)?;
+            part.sync_folder()?;
+            from.reserve(u64::from(pages) * before.page_size as u64)?;
+        }
+        let way = self.choose(&live, before, &from, part.as_ref())?;
+        let done = self.attempts(&mut live, before, way, &mut part, &mut from, &mut seen, &mut pages);
+        match done {
+            Ok(checkpoint) => Ok(After {
+                live,
+                checkpoint,
+                wal: before.wal,
+            }),
+            Err(error) => {
+                live.roll_back();
+                // Gives the room of what was written back. The error is the one to tell; whatever stays is a log that others go on with.
+                let _gives_room_back = shorten(&live.connection, Duration::ZERO);
+                let _tried_again_by_recover = restore_journal(&live, before.wal, 1);
+                Err(error)
+            }
+        }
+    }
+
+    fn version(&self, live: &Live) -> Result<i64> {
+        live.patiently(self.access, |_| live.data_version())
+    }
+
+    /// Reads the live pages in slices, each in a read transaction of its own, and writes down those that differ. Answers how many pages
+    /// there are.
+    fn gather(&self, live: &Live, part: &mut Part, from: &mut Pages) -> Result<u32> {
+        let mut next = 1;
+        loop {
+            self.access.cancel.check()?;
+            live.patiently(self.access, |connection| {
+                connection.execute_batch("BEGIN")?;
+                live.pages().map(|_| ()).inspect_err(|_| live.roll_back())
+            })?;
+            let slice = self.compare(live, part, from, next, Some(Instant::now() + SLICE));
+            live.roll_back();
+            match slice? {
+                (pages, None) => return Ok(pages),
+                (_, Some(later)) => next = later,
+            }
+        }
+    }
+
+    /// Compares from page `next` on, inside a transaction. Answers how many pages there are, and where to go on after `until`.
+    fn compare(
+        &self,
+        live: &Live,
+        part: &mut Part,
+        from: &mut Pages,
+        next: u32,
+        until: Option<Instant>,
+    ) -> Result<(u32, Option<u32>)> {
+        let fail = |e: rusqlite::Error| live.error(&e);
+        let pages = live.pages().map_err(fail)?;
+        let mut reader = live.reader().map_err(fail)?;
+        for number in next..=pages {
+            if number % LOOK_PAGES == 0 {
+                self.access.cancel.check()?;
+            }
+            if number > next && number % 16 == 0 && until.is_some_and(|until| Instant::now() >= until) {
+                return Ok((pages, Some(number)));
+            }
+            let mut rows = reader.query([number]).map_err(fail)?;
+            let row = rows.next().map_err(fail)?;
+            let page = row.and_then(|row| row.get_ref(0).ok()).and_then(|value| value.as_blob().ok());
+            let Some(page) = page else {
+                let error = about(Code::DumpFailed, "sqlite_page_missing", self.named);
+                return Err(error.with("page", number).with("pages", pages));
+            };
+            // The first one always goes out: it tells which state this was.
+            if (number == 1 && !part.has(1)) || !part.knows(number, page, from)? {
+                part.put(number, page)?;
+            }
+        }
+        Ok((pages, None))
+    }
+
+    /// How the pages get in, after the journal mode is as that way needs it.
+    fn choose(&self, live: &Live, before: State, from: &Pages, part: Option<&Part>) -> Result<Way> {
+        if before.pages > 0 && before.page_size != from.state.page_size {
+            from.without_log()?;
+            if before.wal {
+                self.leave_log(live)?;
+            }
+            return Ok(Way::Repage);
+        }
+        if before.wal {
+            return Ok(Way::Log);
+        }
+        let grown = from.state.pages.saturating_sub(before.pages) as usize;
+        let differing = part.map_or(0, Part::len) + grown;
+        if differing as u64 * from.state.page_size as u64 <= SMALL {
+            return Ok(Way::Small);
+        }
+        // Nobody reads an empty file for long.
+        if before.pages == 0 || is_shared_between_machines(self.live) || !is_ours_to_create_beside(self.live) {
+            return Ok(Way::Large);
+        }
+        self.until_done(|| match live.set_wal(true, GATHERING) {
+            Ok(true) => Ok(Some(())),
+            Ok(false) => Ok(None),
+            Err(e) => Err(live.error(&e)),
+        })?
+        .ok_or_else(|| self.locked("journal_mode"))?;
+        Ok(Way::Log)
+    }
+
+    /// Another page size needs a rollback journal, and that nobody has the log open.
+    fn leave_log(&self, live: &Live) -> Result<()> {
+        let done = self.until_done(|| match live.set_wal(false, Duration::ZERO) {
+            Ok(true) => Ok(Some(())),
+            Ok(false) => Ok(None),
+            Err(e) => Err(live.error(&e)),
+        })?;
+        done.ok_or_else(|| {
+            about(Code::LockTimeout, "sqlite_page_size_held", self.named).with("seconds", self.access.lock_wait.as_secs())
+        })
+    }
+
+    /// Tries until something is done, or nothing when the wait for locks is over.
+    fn until_done<T>(&self, mut work: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+        let started = Instant::now();
+        loop {
+            self.access.cancel.check()?;
+            if let Some(done) = work()? {
+                return Ok(Some(done));
+            }
+            let left = self.access.lock_wait.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            std::thread::sleep(REST.min(left));
+        }
+    }
+
+    fn locked(&self, cause: &str) -> Error {
+        about(Code::LockTimeout, "sqlite_locked", self.named)
+            .with("cause", cause)
+            .with("seconds", self.access.lock_wait.as_secs())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what one attempt leaves for the next")]
+    fn attempts(
+        &self,
+        live: &mut Live,
+        before: State,
+        way: Way,
+        part: &mut Option<Part>,
+        from: &mut Pages,
+        seen: &mut i64,
+        pages: &mut u32,
+    ) -> Result<Option<Checkpoint>> {
+        let mut last = None;
+        let done = self.until_done(|| {
+            let tried = match way {
+                Way::Repage => self.repage(live, part, from, seen, pages),
+                _ => self.commit(live, before, way, part, from, seen, pages),
+            };
+            match tried? {
+                Tried::Done(checkpoint) => Ok(Some(checkpoint)),
+                Tried::Busy(error) => {
+                    last = Some(live.error(&error));
+                    Ok(None)
+                }
+            }
+        })?;
+        done.ok_or_else(|| {
+            last.unwrap_or_else(|| self.locked("busy"))
+                .with("seconds", self.access.lock_wait.as_secs())
+        })
+    }
+
+    /// Under the writer's lock: makes sure that what was written down is what is live.
+    fn bring_up_to_date(
+        &self,
+        live: &Live,
+        part: &mut Option<Part>,
+        from: &mut Pages,
+        seen: &mut i64,
+        pages: &mut u32,
+    ) -> Result<()> {
+        let now = live.data_version().map_err(|e| live.error(&e))?;
+        if now == *seen {
+            return Ok(());
+        }
+        match part {
+            Some(part) => {
+                *pages = self.compare(live, part, from, 1, None)?.0;
+                part.seal(*pages)?;
+                from.reserve(u64::from(*pages) * live.state(self.access)?.page_size as u64)?;
+            }
+            // Inside a transaction that writes, SQLite has begun a first page already: what counts is the file.
+            None => {
+                let size = MainFile::of(&live.connection).and_then(|file| file.size());
+                if size.map_err(|e| live.error(&e))? > 0 {
+                    return Err(about(Code::Refused, "sqlite_live_replaced", self.named));
+                }
+            }
+        }
+        *seen = now;
+        Ok(())
+    }
+
+    /// One attempt to write the pages in one transaction.
+    #[allow(clippy::too_many_arguments, reason = "what one attempt leaves for the next")]
+    fn commit(
+        &self,
+        live: &Live,
+        before: State,
+        way: Way,
+        part: &mut Option<Part>,
+        from: &mut Pages,
+        seen: &mut i64,
+        pages: &mut u32,
+    ) -> Result<Tried> {
+        let fail = |e: rusqlite::Error| live.error(&e);
+        if before.pages == 0 {
+            let connection = &live.connection;
+            connection
+                .pragma_update(None, "page_size", from.state.page_size as i64)
+                .map_err(fail)?;
+        }
+        live.patiently(self.access, |connection| connection.execute_batch("BEGIN IMMEDIATE"))?;
+        self.bring_up_to_date(live, part, from, seen, pages)?;
+        let checkpoint = match way {
+            Way::Log => Some(Checkpoint::await_commit(self.live)?),
+            _ => None,
+        };
+        let cache = match way {
+            Way::Small => -(i64::try_from(2 * SMALL >> 10).unwrap_or(WRITE_CACHE_KIB) + WRITE_CACHE_KIB),
+            _ => -WRITE_CACHE_KIB,
+        };
+        let connection = &live.connection;
+        connection.pragma_update(None, "cache_size", cache).map_err(fail)?;
+        connection
+            .pragma_update(None, "cache_spill", way != Way::Small)
+            .map_err(fail)?;
+        match self.write(live, way, part.as_ref(), from, *pages)? {
+            None => {}
+            Some(busy) => {
+                live.roll_back();
+                return Ok(Tried::Busy(busy));
+            }
+        }
+        let gathering = Instant::now();
+        loop {
+            match connection.execute_batch("COMMIT") {
+                Ok(()) => break,
+                Err(e) if is_busy(&e) && gathering.elapsed() < GATHERING => std::thread::sleep(Duration::from_millis(1)),
+                Err(e) if is_busy(&e) => {
+                    live.roll_back();
+                    return Ok(Tried::Busy(e));
+                }
+                Err(e) => return Err(fail(e)),
+            }
+        }
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.begin();
+        }
+        Ok(Tried::Done(checkpoint))
+    }
+
+    /// Writes the pages, inside the transaction. Answers what others held.
+    fn write(&self, live: &Live, way: Way, part: Option<&Part>, from: &mut Pages, pages: u32) -> Result<Option<rusqlite::Error>> {
+        let fail = |e: rusqlite::Error| live.error(&e);
+        let connection = &live.connection;
+        let now = live.state(self.access)?;
+        if now.full_auto_vacuum {
+            // Otherwise SQLite would move pages at the commit, by a free list that is not its own any more. The header that this changes is
+            // overwritten below.
+            connection
+                .pragma_update(Some("main".into()), "auto_vacuum", 2)
+                .map_err(fail)?;
+        }
+        let (total, size) = (from.state.pages, from.state.page_size);
+        let lock_page = u32::try_from((1u64 << 30) / size as u64 + 1).unwrap_or(u32::MAX);
+        {
+            let mut insert = connection
+                .prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES (?1, ?2)")
+                .map_err(fail)?;
+            for number in 2..=total {
+                if number % LOOK_PAGES == 0 {
+                    self.access.cancel.check()?;
+                }
+                let differs = number > pages || part.is_none_or(|part| part.has(number));
+                if !differs || number == lock_page {
+                    continue;
+                }
+                match insert.execute((number, from.page(number)?)) {
+                    Ok(_) => {}
+                    Err(e) if is_busy(&e) => return Ok(Some(e)),
+                    Err(e) => return Err(fail(e)),
+                }
+            }
+        }
+        let mut first = from.page(1)?.unwrap_or_default().to_vec();
+        first[VERSIONS].fill(if way == Way::Log { 2 } else { 1 });
+        first[PAGES].copy_from_slice(&total.to_be_bytes());
+        if let Some(cookie) = self.cookie {
+            first[COOKIE].copy_from_slice(&cookie.to_be_bytes());
+        }
+        // One statement for both, and the last one: after it the schema is another one, and every statement would read it anew.
+        let shorter = pages > total;
+        let done = if shorter {
+            let sql = "INSERT INTO sqlite_dbpage(pgno, data) VALUES (1, ?1), (?2, NULL)";
+            connection.execute(sql, (first, total + 1))
+        } else {
+            connection.execute("INSERT INTO sqlite_dbpage(pgno, data) VALUES (1, ?1)", [first])
+        };
+        match done {
+            Ok(_) => Ok(None),
+            Err(e) if is_busy(&e) => Ok(Some(e)),
+            Err(e) => Err(fail(e)),
+        }
+    }
+
+    /// One attempt with another page size, which SQLite's backup alone can change. Nobody can read while the pages are written.
+    fn repage(
+        &self,
+        live: &mut Live,
+        part: &mut Option<Part>,
+        from: &mut Pages,
+        seen: &mut i64,
+        pages: &mut u32,
+    ) -> Result<Tried> {
+        // Locks that were had are kept until the mode is left, so that nobody writes in between.
+        live.connection
+            .pragma_update(None, "locking_mode", "EXCLUSIVE")
+            .map_err(|e| live.error(&e))?;
+        let tried = self.repage_locked(live, part, from, seen, pages);
+        // Closing gives the lock back. What this connection knew of encoding and schema is not so any more.
+        live.reopen(self.access)?;
+        *seen = self.version(live)?.wrapping_sub(1);
+        let tried = tried?;
+        if matches!(tried, Tried::Done(_)) {
+            // Killed before this, `recover` knows by the page size what happened, and does it.
+            set_cookie(live, self.access, self.cookie.unwrap_or(from.state.cookie))?;
+        }
+        Ok(tried)
+    }
+
+    fn repage_locked(
+        &self,
+        live: &mut Live,
+        part: &mut Option<Part>,
+        from: &mut Pages,
+        seen: &mut i64,
+        pages: &mut u32,
+    ) -> Result<Tried> {
+        live.patiently(self.access, |connection| connection.execute_batch("BEGIN IMMEDIATE"))?;
+        self.bring_up_to_date(live, part, from, seen, pages)?;
+        live.connection.execute_batch("COMMIT").map_err(|e| live.error(&e))?;
+        let source = connect_immutable(self.from, self.named)?;
+        let named = self.named;
+        {
+            let backup = Backup::new(&source, &mut live.connection).map_err(|e| live_error(&e, named, 0))?;
+            let gathering = Instant::now();
+            loop {
+                match backup.step(-1) {
+                    Ok(StepResult::Done) => break,
+                    Ok(StepResult::More) => {}
+                    Ok(_) if gathering.elapsed() < GATHERING => std::thread::sleep(Duration::from_millis(1)),
+                    Ok(_) => {
+                        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                        return Ok(Tried::Busy(rusqlite::Error::SqliteFailure(busy, None)));
+                    }
+                    Err(e) => return Err(live_error(&e, named, 0)),
+                }
+            }
+        }
+        Ok(Tried::Done(None))
+    }
+}
+
+/// Sets the schema's version in a commit of its own.
+pub(super) fn set_cookie(live: &Live, access: &Access, cookie: u32) -> Result<()> {
+    live.patiently(access, |connection| {
+        connection.pragma_update(Some("main".into()), "schema_version", i64::from(cookie.cast_signed()))
+    })
+}
+
+/// Brings a file back into the journal mode that it had. Answers whether it is in it.
+pub(super) fn restore_journal(live: &Live, wal: bool, tries: u32) -> rusqlite::Result<bool> {
+    for again in (0..tries).rev() {
+        if live.set_wal(wal, Duration::ZERO)? {
+            return Ok(true);
+        }
+        if again > 0 {
+            std::thread::sleep(REST / 4);
+        }
+    }
+    Ok(false)
+}
+
+impl After {
+    /// After a kill, when nobody is at work any more.
+    pub(super) fn of(live: Live, wal: bool) -> After {
+        After {
+            live,
+            checkpoint: None,
+            wal,
+        }
+    }
+
+    /// Everything that can be done in peace: brings the log home, and the journal mode back. Answers what a person should know.
+    pub(super) fn finish(mut self, named: &Path, access: &Access) -> Vec<Error> {
+        let home = match self.checkpoint.take() {
+            Some(checkpoint) => checkpoint.finish(),
+            None => Ok(()),
+        };
+        let had_log = self.wal;
+        // What was read through this connection was another state: nothing of it may be kept.
+        let (file, live) = (self.live.file.clone(), self.live);
+        drop(live);
+        let finish = || -> Result<bool> {
+            let live = Live::open(&file, named, access)?;
+            home.map_err(|e| live.error(&e))?;
+            let fail = |e: rusqlite::Error| live.error(&e);
+            let wal = live
+                .connection
+                .query_row("PRAGMA main.journal_mode", [], |row| row.get::<_, String>(0));
+            if wal.map_err(fail)? == "wal" {
+                for again in (0..TRIES).rev() {
+                    // Under the writer's lock only what is quick.
+                    if bring_home(&live.connection).map_err(fail)? && shorten(&live.connection, GATHERING / 4).map_err(fail)? {
+                        break;
+                    }
+                    if again > 0 {
+                        std::thread::sleep(REST / 4);
+                    }
+                }
+            }
+            restore_journal(&live, had_log, TRIES).map_err(fail)
+        };
+        match finish() {
+            Ok(true) => Vec::new(),
+            Ok(false) if had_log => Vec::new(),
+            Ok(false) => vec![about(Code::LockTimeout, "sqlite_log_stays", named)],
+            // The data is what it should be, and durable. What could not be tidied is SQLite's own, and the next one who opens it goes on.
+            Err(error) => vec![about(error.code(), "sqlite_log_left", named).with("cause", error.to_string())],
+        }
+    }
+}
