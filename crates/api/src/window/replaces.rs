@@ -23,6 +23,9 @@ impl Window {
     /// Everything that says nothing about the backup: no source any more, a server that does not answer, … What is wrong with the backup, and what forbids
     /// it otherwise, stands among the checks.
     pub(super) fn plan_replace(&self, coffre: &Coffre, found: &Found, file: Option<String>, chosen: &str) -> Result<RestorePlan> {
+        if chosen.len() > 4096 || chosen.contains('\0') {
+            return Err(Error::new(Code::Usage, "field_long").with("max", 4096));
+        }
         let source = coffre.replaced_source(&found.from(), Some(chosen).filter(|chosen| !chosen.is_empty()))?;
         let from = found.from();
         let seen = self.attend(about(coffre, &source), |coffre, observer, cancel| {

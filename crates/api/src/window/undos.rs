@@ -83,6 +83,7 @@ impl Window {
             source,
             adapter,
             restore,
+            undo,
             ..
         } = detail(&coffre, coffre.restore_row(&id)?)?;
         let about = About {
@@ -96,7 +97,10 @@ impl Window {
         let (window, name) = (self.clone(), about.source.clone());
         self.start(about, move |coffre, observer, cancel| {
             let outcome = coffre.undo(&id, observer, cancel);
-            window.tell_undone(&name, &id, &outcome);
+            // What is refused before it begins is told to whoever asked.
+            if undo.is_some() {
+                window.tell_undone(&name, &id, &outcome);
+            }
             outcome.map(drop)
         })?;
         coffre.restore_row(&id)

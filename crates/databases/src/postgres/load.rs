@@ -235,12 +235,7 @@ fn oldest_reader(archive_version: &str) -> Series {
     }
 }
 
-fn begin_archive(
-    surroundings: &Surroundings,
-    archive: &Archive,
-    found: &Found,
-    within: Option<HandedOver>,
-) -> Result<State> {
+fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found, within: Option<HandedOver>) -> Result<State> {
     let Surroundings { server, access, .. } = surroundings;
     let database = server.database.as_str();
     let header = archive

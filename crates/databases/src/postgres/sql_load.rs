@@ -20,8 +20,8 @@ use coffre_model::database::Load;
 use coffre_model::error::{Error, Result};
 
 use self::queue::{PIECE, Queue};
-pub(crate) use self::session::{Held, Reported, drive, interrupt};
 pub use self::session::{Boxed, Open, Session};
+pub(crate) use self::session::{Held, Reported, drive, interrupt};
 use self::work::work;
 
 /// How a load is done.

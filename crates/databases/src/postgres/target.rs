@@ -272,7 +272,11 @@ pub(crate) fn objects(session: &mut Session) -> Result<Vec<Object>> {
     }
     let major = session.version().series.0;
     for (_, catalogue, wanted) in WITHOUT_SCHEMA.iter().filter(|(since, ..)| major >= *since) {
-        let itself = if *catalogue == "pg_namespace" { "x.nspname::text" } else { "NULL" };
+        let itself = if *catalogue == "pg_namespace" {
+            "x.nspname::text"
+        } else {
+            "NULL"
+        };
         parts.push(format!(
             "SELECT {}, x.oid, x.xmin::text, NULL, {itself} FROM pg_catalog.{catalogue} x WHERE x.oid >= {FIRST_OWN} AND {wanted} AND {}",
             class(catalogue),

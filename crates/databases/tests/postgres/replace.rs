@@ -101,7 +101,10 @@ fn the_live_database_is_exactly_the_backup_and_back() {
             other.replace.undo(&plan).unwrap();
             assert_eq!(other.replace.look().unwrap().identity, look.identity);
             assert!(other.replace.kept_bytes(&plan).unwrap().unwrap() > 1 << 20);
-            server.sql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", quote_identifier(&plan.scratch)));
+            server.sql(
+                "postgres",
+                &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", quote_identifier(&plan.scratch)),
+            );
             assert_eq!(contents(&server, &plan.scratch), since);
             other.replace.forget(&plan).unwrap();
             other.replace.forget(&plan).unwrap();
@@ -115,13 +118,19 @@ fn the_live_database_is_exactly_the_backup_and_back() {
 fn what_belongs_to_the_database_itself_is_carried_over() {
     for version in Version::ALL {
         let server = Postgres::start(version, Options::default());
-        server.sql("postgres", "CREATE ROLE boss; CREATE ROLE \"app's\" LOGIN; CREATE ROLE reader; CREATE ROLE second");
+        server.sql(
+            "postgres",
+            "CREATE ROLE boss; CREATE ROLE \"app's\" LOGIN; CREATE ROLE reader; CREATE ROLE second",
+        );
         let provider = match version {
             Version::V15 => "LOCALE_PROVIDER libc",
             Version::V16 => "ENCODING 'LATIN1'",
             Version::V18 => "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'",
         };
-        server.sql("postgres", &format!("CREATE DATABASE fine TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' {provider}"));
+        server.sql(
+            "postgres",
+            &format!("CREATE DATABASE fine TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' {provider}"),
+        );
         server.sql("fine", "CREATE TABLE t AS SELECT 1 AS x");
         let setup = setup(&server, "fine");
         let (bytes, _) = setup.dump().unwrap();
@@ -172,14 +181,22 @@ fn whoever_is_connected_is_ended_and_comes_back_to_the_backup() {
         child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
         sessions.push(child);
     }
-    while server.sessions("a shop").len() < 4 || server.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") != "1" {
+    while server.sessions("a shop").len() < 4
+        || server.sql(
+            "postgres",
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'",
+        ) != "1"
+    {
         std::thread::sleep(Duration::from_millis(20));
     }
     let mut work = setup.replacing();
     let look = work.replace.look().unwrap();
     let seen = look.sessions.unwrap();
     assert_eq!(seen.len(), 4);
-    assert!(seen.iter().all(|one| one.program == "a shop" && one.user.as_deref() == Some("postgres")));
+    assert!(
+        seen.iter()
+            .all(|one| one.program == "a shop" && one.user.as_deref() == Some("postgres"))
+    );
     assert_eq!(seen.iter().filter(|one| one.in_transaction).count(), 3);
     work.whole(setup.format(), &bytes).unwrap();
     assert_eq!(contents(&server, &name), backup);
@@ -193,7 +210,12 @@ fn whoever_is_connected_is_ended_and_comes_back_to_the_backup() {
 /// Asks all along, on a new connection after each refusal; answers the longest time without an answer, and what was seen, in order.
 fn asking_all_along(server: &Postgres, name: &str, done: &Arc<AtomicBool>) -> std::thread::JoinHandle<(Duration, Vec<String>)> {
     let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(server.port()).user("postgres").dbname(name).application_name("all along");
+    config
+        .host("127.0.0.1")
+        .port(server.port())
+        .user("postgres")
+        .dbname(name)
+        .application_name("all along");
     let done = done.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -201,7 +223,9 @@ fn asking_all_along(server: &Postgres, name: &str, done: &Arc<AtomicBool>) -> st
         let mut last = Instant::now();
         runtime.block_on(async {
             while !done.load(Ordering::SeqCst) {
-                let Ok((client, connection)) = config.connect(tokio_postgres::NoTls).await else { continue };
+                let Ok((client, connection)) = config.connect(tokio_postgres::NoTls).await else {
+                    continue;
+                };
                 let driver = tokio::spawn(connection);
                 // Two tables in one statement: both of the one, or both of the other.
                 let ask = "SELECT (SELECT string_agg(x::text, ',') FROM a) || ' ' || (SELECT string_agg(x::text, ',') FROM b)";
@@ -342,7 +366,10 @@ fn a_database_that_is_gone_comes_back() {
 fn what_cannot_be_replaced_is_refused_before_anything_is_made() {
     let server = Postgres::start(
         Version::V15,
-        Options::default().conf("max_prepared_transactions = 5").conf("wal_level = logical").conf("max_wal_senders = 2"),
+        Options::default()
+            .conf("max_prepared_transactions = 5")
+            .conf("wal_level = logical")
+            .conf("max_wal_senders = 2"),
     );
     for (make, unmake, text) in [
         (
@@ -371,7 +398,10 @@ fn what_cannot_be_replaced_is_refused_before_anything_is_made() {
         let all = databases(&server);
         let mut work = setup(&server, &name).replacing();
         let look = work.replace.look().unwrap();
-        assert_eq!(look.refusals.iter().map(coffre_model::Error::text).collect::<Vec<_>>(), [text]);
+        assert_eq!(
+            look.refusals.iter().map(coffre_model::Error::text).collect::<Vec<_>>(),
+            [text]
+        );
         assert_eq!(work.replace.plan(&Id::new()).unwrap_err().text(), text);
         assert_eq!(databases(&server), all);
         server.sql(&name, unmake);
@@ -421,10 +451,17 @@ fn an_ordinary_owner_replaces_his_database() {
     let connect = |user: &str| {
         let mut psql = server.client("psql", "his");
         psql.env("PGUSER", user).args(["-X", "-q", "-c", "SELECT pg_sleep(60)"]);
-        psql.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
+        psql.stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
     };
     let connected = |count: &str| {
-        while server.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") != count {
+        while server.sql(
+            "postgres",
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'",
+        ) != count
+        {
             std::thread::sleep(Duration::from_millis(20));
         }
     };

@@ -121,7 +121,9 @@ fn dropped_between_any_two_steps() {
 /// The part of another process: replaces, and writes its plan down as the engine does.
 #[test]
 fn child() {
-    let Ok(address) = std::env::var("COFFRE_REPLACE_ADDRESS") else { return };
+    let Ok(address) = std::env::var("COFFRE_REPLACE_ADDRESS") else {
+        return;
+    };
     let folder = std::path::PathBuf::from(std::env::var("COFFRE_REPLACE_FOLDER").unwrap());
     let note = |plan: &Replacement, step: &str| {
         let new = folder.join("new");
@@ -196,7 +198,10 @@ fn killed_at_many_moments_of_one_transaction() {
     shop.before = contents(&shop.server, &name);
     let address = shop.server.address_as("owner", &name);
     // The backup's objects belong to a role that he may not hand anything to.
-    shop.backup = shop.backup.replace("OWNER TO postgres", "OWNER TO owner").replace("Owner: postgres", "Owner: owner");
+    shop.backup = shop
+        .backup
+        .replace("OWNER TO postgres", "OWNER TO owner")
+        .replace("Owner: postgres", "Owner: owner");
     let mut seen = Vec::new();
     for (step, moments) in [
         ("planned", &[0, 5][..]),
@@ -207,7 +212,13 @@ fn killed_at_many_moments_of_one_transaction() {
         for after in moments {
             let standing = killed(&shop, &address, step, Duration::from_millis(*after));
             if standing == Standing::After {
-                shop.server.sql(&name, &format!("DROP TABLE a, big; {}", BEFORE.replace("CREATE TABLE a", "SET ROLE owner; CREATE TABLE a")));
+                shop.server.sql(
+                    &name,
+                    &format!(
+                        "DROP TABLE a, big; {}",
+                        BEFORE.replace("CREATE TABLE a", "SET ROLE owner; CREATE TABLE a")
+                    ),
+                );
             }
             seen.push(standing);
         }
@@ -249,7 +260,8 @@ fn a_crash_of_the_server_while_closed_is_recovered_from() {
     let plan = work.loaded(DumpFormat::PgCustom, &shop.bytes).unwrap();
     drop(work);
     // As a server that crashed in the middle of the moment leaves it.
-    shop.server.sql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", shop.name));
+    shop.server
+        .sql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", shop.name));
     assert_eq!(shop.recover(&plan, "closed"), Standing::Before);
 }
 
@@ -259,7 +271,10 @@ fn a_cancelled_swap_changes_nothing() {
     let mut work = setup(&shop.server, &shop.name).replacing();
     let mut plan = work.loaded(DumpFormat::PgCustom, &shop.bytes).unwrap();
     work.cancel.cancel(coffre_model::cancel::Reason::Interrupt);
-    assert_eq!(work.replace.swap(&mut plan).unwrap_err().code(), coffre_model::Code::Cancelled);
+    assert_eq!(
+        work.replace.swap(&mut plan).unwrap_err().code(),
+        coffre_model::Code::Cancelled
+    );
     work.replace.discard(&plan).unwrap();
     assert_eq!(databases(&shop.server), shop.databases);
     assert_eq!(contents(&shop.server, &shop.name), shop.before);

@@ -12,7 +12,10 @@ use crate::replace::{contents, databases};
 
 /// A database of somebody who may make none.
 fn database(server: &Postgres, name: &str) -> Setup {
-    if server.sql("postgres", "SELECT 1 FROM pg_roles WHERE rolname = 'owner'").is_empty() {
+    if server
+        .sql("postgres", "SELECT 1 FROM pg_roles WHERE rolname = 'owner'")
+        .is_empty()
+    {
         server.create_role("owner", None);
     }
     server.create_database_named(name);
@@ -28,7 +31,10 @@ fn the_live_database_is_exactly_the_backup() {
             let name = format!("shop_{plain}");
             let setup = database(&server, &name);
             let setup = if plain { setup.plain() } else { setup };
-            server.sql(&name, &format!("CREATE EXTENSION pg_trgm; COMMENT ON EXTENSION pg_trgm IS 'words'; SET ROLE owner; {SHOP}"));
+            server.sql(
+                &name,
+                &format!("CREATE EXTENSION pg_trgm; COMMENT ON EXTENSION pg_trgm IS 'words'; SET ROLE owner; {SHOP}"),
+            );
             let (bytes, _) = setup.dump().unwrap();
             let backup = contents(&server, &name);
             server.sql(
@@ -88,17 +94,29 @@ fn schemas_of_somebody_else_stay_as_they_are() {
     );
     let (bytes, _) = setup.dump().unwrap();
     let (plain, _) = setup.clone().plain().dump().unwrap();
-    server.sql("managed", "INSERT INTO auth.users VALUES (2); UPDATE mine SET x = 2; DROP TABLE extensions.t; CREATE TABLE extensions.u ()");
+    server.sql(
+        "managed",
+        "INSERT INTO auth.users VALUES (2); UPDATE mine SET x = 2; DROP TABLE extensions.t; CREATE TABLE extensions.u ()",
+    );
     let before = contents(&server, "managed");
     let mut work = setup.replacing();
     let plan = work.whole(DumpFormat::PgCustom, &bytes).unwrap();
-    assert_eq!(server.sql("managed", "SELECT count(*) FROM auth.users; SELECT x FROM mine"), "2\n1");
-    assert_eq!(server.sql("managed", "SELECT tablename FROM pg_tables WHERE schemaname = 'extensions'"), "t");
+    assert_eq!(
+        server.sql("managed", "SELECT count(*) FROM auth.users; SELECT x FROM mine"),
+        "2\n1"
+    );
+    assert_eq!(
+        server.sql("managed", "SELECT tablename FROM pg_tables WHERE schemaname = 'extensions'"),
+        "t"
+    );
     let remarks: Vec<_> = work.replace.remarks();
     assert!(remarks.iter().any(|remark| remark.text() == "pg_replace_left"), "{remarks:?}");
     drop(plan);
     // SQL text cannot be read without them: nothing changes.
-    server.sql("managed", "UPDATE mine SET x = 2; DROP TABLE extensions.t; SET ROLE owner; CREATE TABLE extensions.u ()");
+    server.sql(
+        "managed",
+        "UPDATE mine SET x = 2; DROP TABLE extensions.t; SET ROLE owner; CREATE TABLE extensions.u ()",
+    );
     let mut work = setup.clone().plain().replacing();
     work.loaded(DumpFormat::Sql, &plain).unwrap_err();
     drop(work);
@@ -119,12 +137,19 @@ fn a_lock_of_somebody_else_is_waited_for_no_longer_than_said() {
         .spawn()
         .unwrap();
     holder.stdin.as_mut().unwrap().write_all(b"BEGIN; LOCK TABLE t;\n").unwrap();
-    while server.sql("locked", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'") == "0" {
+    while server.sql(
+        "locked",
+        "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'",
+    ) == "0"
+    {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     setup.lock_wait = std::time::Duration::from_millis(300);
     let mut work = setup.replacing();
-    assert_eq!(work.loaded(DumpFormat::PgCustom, &bytes).unwrap_err().code(), Code::LockTimeout);
+    assert_eq!(
+        work.loaded(DumpFormat::PgCustom, &bytes).unwrap_err().code(),
+        Code::LockTimeout
+    );
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_eq!(server.sql("locked", "SELECT x FROM t"), "1");
@@ -151,7 +176,10 @@ fn who_may_not_write_is_told_before() {
     server.create_database_named("read");
     let mut work = Setup::new(server.address_as("reader", "read")).replacing();
     let look = work.replace.look().unwrap();
-    assert_eq!((look.refusals[0].code(), look.refusals[0].text()), (Code::Privilege, "pg_replace_privilege"));
+    assert_eq!(
+        (look.refusals[0].code(), look.refusals[0].text()),
+        (Code::Privilege, "pg_replace_privilege")
+    );
     let mut absent = Setup::new(server.address_as("reader", "absent")).replacing();
     assert_eq!(absent.replace.look().unwrap().refusals[0].text(), "pg_create_privilege");
 }

@@ -135,14 +135,7 @@ pub(super) fn closing(session: &mut Session, oid: u32, name: &str) -> Result<Vec
 }
 
 /// Everything is taken away, and granted anew by whom it was granted.
-fn privileges(
-    session: &mut Session,
-    oid: u32,
-    name: &str,
-    owner: &str,
-    owner_oid: u32,
-    usual: bool,
-) -> Result<Vec<String>> {
+fn privileges(session: &mut Session, oid: u32, name: &str, owner: &str, owner_oid: u32, usual: bool) -> Result<Vec<String>> {
     if usual {
         // What a database has from the beginning. Once changed, it is never told so again.
         return Ok(Vec::new());
@@ -164,7 +157,11 @@ fn privileges(
             grantable: row.try_get(5)?,
         })
     };
-    let mut left = rows.iter().map(read).collect::<std::result::Result<Vec<_>, _>>().map_err(unreadable)?;
+    let mut left = rows
+        .iter()
+        .map(read)
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(unreadable)?;
     let quoted = sql_name(name);
     let mut commands = vec![
         format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC CASCADE"),
@@ -204,7 +201,10 @@ fn privileges(
             }
         }
         if waiting.len() == before {
-            return Err(Error::internal("read the privileges of a database", "nobody could have granted them"));
+            return Err(Error::internal(
+                "read the privileges of a database",
+                "nobody could have granted them",
+            ));
         }
         left = waiting;
     }
@@ -225,7 +225,9 @@ fn settings(session: &mut Session, oid: u32, quoted: &str) -> Result<Vec<String>
         let role: u32 = row.try_get(0).map_err(unreadable)?;
         let name: String = row.try_get(1).map_err(unreadable)?;
         let line: String = row.try_get(2).map_err(unreadable)?;
-        let Some((setting, value)) = line.split_once('=') else { continue };
+        let Some((setting, value)) = line.split_once('=') else {
+            continue;
+        };
         let of = match role {
             0 => format!("ALTER DATABASE {quoted}"),
             _ => format!("ALTER ROLE {} IN DATABASE {quoted}", sql_name(&name)),

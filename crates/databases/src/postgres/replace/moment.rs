@@ -184,7 +184,14 @@ fn attempt(session: &mut Session, change: &Change<'_>, patience: Duration) -> Re
     let commands = [
         ("coffre.oid", oid),
         ("coffre.patience", format!("{} ms", patience.as_millis())),
-        ("coffre.try", if change.away.is_empty() { "SELECT 1".to_owned() } else { try_out }),
+        (
+            "coffre.try",
+            if change.away.is_empty() {
+                "SELECT 1".to_owned()
+            } else {
+                try_out
+            },
+        ),
         ("coffre.close", allowing(change.live, false)),
         ("coffre.open", allowing(change.live, true)),
         ("coffre.away", renaming(change.live, change.away)),

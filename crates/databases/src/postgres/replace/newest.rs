@@ -77,7 +77,10 @@ pub(super) fn newest(session: &mut Session) -> Result<Vec<NewestValue>> {
     }
     let began = Instant::now();
     let mut found = Vec::new();
-    session.run(&format!("SET statement_timeout = {}; SET lock_timeout = 200", ONE.as_millis()))?;
+    session.run(&format!(
+        "SET statement_timeout = {}; SET lock_timeout = 200",
+        ONE.as_millis()
+    ))?;
     for (table, (_, one)) in best {
         if began.elapsed() >= ALL {
             break;
@@ -90,7 +93,9 @@ pub(super) fn newest(session: &mut Session) -> Result<Vec<NewestValue>> {
         );
         match session.query(&sql, &[]) {
             Ok(rows) => {
-                let value = rows.first().and_then(|row| row.try_get::<_, Option<String>>(0).ok().flatten());
+                let value = rows
+                    .first()
+                    .and_then(|row| row.try_get::<_, Option<String>>(0).ok().flatten());
                 found.extend(value.map(|value| NewestValue {
                     table,
                     column: one.column,

@@ -97,7 +97,8 @@ pub(super) fn survey(server: &Server, live: Option<&mut Session>, cancel: &Cance
     if template || TEMPLATES.contains(&name) {
         refusals.push(refuse("pg_replace_template"));
     }
-    let count: i64 = live.value("SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()")?;
+    let count: i64 = live
+        .value("SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()")?;
     if count > 0 {
         refusals.push(prepared(name, usize::try_from(count).unwrap_or(usize::MAX)));
     }
@@ -188,8 +189,7 @@ fn absent(server: &Server, foothold: Option<&mut Session>, cancel: &Cancel) -> R
         None => own.insert(target::elsewhere(server, cancel)?),
     };
     let mut refusals = Vec::new();
-    let may_make: bool =
-        session.value("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user")?;
+    let may_make: bool = session.value("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user")?;
     if !may_make {
         refusals.push(target::may_not_make(server));
     }

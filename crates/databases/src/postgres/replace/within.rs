@@ -240,7 +240,9 @@ fn default_privileges(session: &mut Session) -> Result<()> {
             "n" => "SCHEMAS",
             _ => "LARGE OBJECTS",
         };
-        let place = schema.as_deref().map_or_else(String::new, |name| format!(" IN SCHEMA {}", sql_name(name)));
+        let place = schema
+            .as_deref()
+            .map_or_else(String::new, |name| format!(" IN SCHEMA {}", sql_name(name)));
         let who = grantee.as_deref().map_or_else(|| "PUBLIC".to_owned(), sql_name);
         let begin = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {}{place}", sql_name(&role));
         removed(session, &format!("{begin} REVOKE ALL ON {kind} FROM {who}"))?;
@@ -273,7 +275,11 @@ fn public(session: &mut Session) -> Result<()> {
         let who = who.as_deref().map_or_else(|| "PUBLIC".to_owned(), sql_name);
         removed(session, &format!("REVOKE ALL ON SCHEMA public FROM {who} CASCADE"))?;
     }
-    let words = if session.version().series.0 >= 15 { "USAGE" } else { "USAGE, CREATE" };
+    let words = if session.version().series.0 >= 15 {
+        "USAGE"
+    } else {
+        "USAGE, CREATE"
+    };
     let ours: Option<bool> = session.value(
         "SELECT (SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'public')",
     )?;
@@ -286,7 +292,9 @@ fn public(session: &mut Session) -> Result<()> {
         None => {
             removed(
                 session,
-                &format!("CREATE SCHEMA public; GRANT {words} ON SCHEMA public TO PUBLIC; COMMENT ON SCHEMA public IS 'standard public schema'"),
+                &format!(
+                    "CREATE SCHEMA public; GRANT {words} ON SCHEMA public TO PUBLIC; COMMENT ON SCHEMA public IS 'standard public schema'"
+                ),
             )?;
         }
     }
