@@ -18,6 +18,10 @@ impl Adapters for BuiltIn {
         databases::named(name)
     }
 
+    fn databases(&self) -> &'static [&'static dyn DatabaseKind] {
+        databases::kinds()
+    }
+
     fn recognise(&self, head: &[u8]) -> Result<DumpFormat> {
         databases::format_of(head)
     }

@@ -7,6 +7,8 @@ pub mod adapters;
 pub mod backups;
 pub mod catalogues;
 pub mod destinations;
+pub mod drills;
+pub mod inside;
 pub mod journals;
 pub mod keys;
 pub mod open;

@@ -49,6 +49,8 @@ impl Coffre {
             encryption: None,
             key_id: None,
             retention: Retention::default(),
+            schedule: None,
+            paused_at: None,
             created_at: (self.engine.now)(),
         };
         let plan = self.changed(

@@ -43,17 +43,10 @@ impl Coffre {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Restore> {
-        let address = match (&target.address, &from) {
-            (Some(address), _) => address.clone(),
-            (None, From::Backup(backup)) => self.engine.catalogue.known_source(&backup.source_id.to_string())?.address,
-            (None, From::File(..)) => return Err(Error::new(Code::Usage, "restore_where")),
-        };
-        let options = self.with_habits_of(&from, &address, target.options)?;
-        let source = self.new_source(&address, "restore", options)?;
-        let password = match target.password {
-            Some(given) => Some(given),
-            None if dry_run => None,
-            None => self.password_of_same_server(&source)?,
+        let (source, password) = if dry_run {
+            self.target_without_password(&from, target)?
+        } else {
+            self.target_of(&from, target)?
         };
         let what = match from {
             From::Backup(backup) => What::Backup(backup),
@@ -70,6 +63,27 @@ impl Coffre {
             observer,
             cancel,
         )
+    }
+
+    /// The target as a source of its own, with its password or that of the source on the same server.
+    pub(crate) fn target_of(&self, from: &From, target: Target) -> Result<(Source, Option<Secret>)> {
+        let (source, password) = self.target_without_password(from, target)?;
+        let password = match password {
+            Some(given) => Some(given),
+            None => self.password_of_same_server(&source)?,
+        };
+        Ok((source, password))
+    }
+
+    /// As [`Coffre::target_of`], with no other password than the one that was given.
+    fn target_without_password(&self, from: &From, target: Target) -> Result<(Source, Option<Secret>)> {
+        let address = match (&target.address, from) {
+            (Some(address), _) => address.clone(),
+            (None, From::Backup(backup)) => self.engine.catalogue.known_source(&backup.source_id.to_string())?.address,
+            (None, From::File(..)) => return Err(Error::new(Code::Usage, "restore_where")),
+        };
+        let options = self.with_habits_of(from, &address, target.options)?;
+        Ok((self.new_source(&address, "restore", options)?, target.password))
     }
 
     /// What was not said of the target is taken from the source of the backup: its folder of tools, and its TLS where it is the same server.

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Restore(Restore),
     Undo(Undo),
     Guard(Guard),
+    Drill(Drill),
+    Open(Open),
     Download(Download),
     Delete(Delete),
     Pin(One),
@@ -289,6 +291,10 @@ pub(crate) struct Restore {
     pub(crate) replace: bool,
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     pub(crate) into: Option<String>,
+    #[arg(long, value_name = "T", allow_hyphen_values = true, requires = "into", conflicts_with_all = ["file", "dry_run", "replace"])]
+    pub(crate) table: Option<String>,
+    #[arg(long = "as", value_name = "NAME", allow_hyphen_values = true, requires = "table")]
+    pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) password: Password,
     #[arg(long, value_parser = ["disable", "prefer", "require", "verify-full"])]
@@ -325,6 +331,40 @@ pub(crate) struct Guard {
     pub(crate) note: Option<String>,
     #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drill {
+    #[arg(value_name = "B")]
+    pub(crate) backup: String,
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub(crate) source: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    #[arg(value_name = "B")]
+    pub(crate) backup: String,
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub(crate) source: Option<String>,
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub(crate) table: Option<String>,
+    #[arg(
+        long,
+        value_name = "X",
+        allow_hyphen_values = true,
+        requires = "table",
+        conflicts_with = "export"
+    )]
+    pub(crate) search: Option<String>,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) page: u32,
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) per_page: u32,
+    #[arg(long, value_parser = ["csv", "sql"], requires = "table", requires = "to")]
+    pub(crate) export: Option<String>,
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true, requires = "export")]
+    pub(crate) to: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod backup;
 mod demo;
 mod destination;
+mod drill;
 mod guard;
 mod key;
 mod misc;
@@ -32,6 +33,8 @@ impl Command {
             Command::Restore(_) => "restore",
             Command::Undo(_) => "undo",
             Command::Guard(_) => "guard",
+            Command::Drill(_) => "drill",
+            Command::Open(_) => "open",
             Command::Download(_) => "download",
             Command::Delete(_) => "delete",
             Command::Pin(_) => "pin",
@@ -62,6 +65,8 @@ pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel
         Command::Restore(arguments) => restore::run(coffre, arguments, out, cancel),
         Command::Undo(arguments) => replace::undo(coffre, arguments, out, cancel),
         Command::Guard(arguments) => guard::run(coffre, arguments, out, cancel),
+        Command::Drill(arguments) => drill::run(coffre, arguments, out, cancel),
+        Command::Open(arguments) => drill::open(coffre, arguments, out, cancel),
         Command::Download(arguments) => backup::download(coffre, arguments, out, cancel),
         Command::Delete(arguments) => backup::delete(coffre, arguments, out, cancel),
         Command::Pin(one) => backup::pin(coffre, one, true, out),

@@ -136,6 +136,27 @@ impl Out {
         }
     }
 
+    /// Rows of data: their own names as heads.
+    pub(crate) fn data(&self, heads: &[String], rows: Vec<Vec<String>>) {
+        let mut table = Table::new();
+        table
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        if !std::io::stdout().is_terminal() {
+            table.set_width(u16::MAX);
+        }
+        table.set_header(heads.iter().map(|head| plain(head)).collect::<Vec<_>>());
+        for row in rows {
+            table.add_row(row);
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for line in table.to_string().lines() {
+            self.line(line.trim_end());
+        }
+    }
+
     /// A state of a backup: mark and word, with a colour that only repeats them.
     pub(crate) fn state(&self, state: BackupState) -> String {
         let mark = match state {

@@ -1,11 +1,12 @@
 //! PostgreSQL, and what speaks like it: dumped by its own `pg_dump`, counted and checked beside.
 //!
 //! What lives where: `tools` finds programs, `connect` holds our own sessions, `environment` is what a program gets to know, `tables` chooses,
-//! `probe` looks, `dump` and `counts` make a backup, `target` and `load` bring one back, `replace` puts one in the place of live data; `archive`,
-//! `plain` and `sql_load` know the formats.
+//! `probe` looks, `dump` and `counts` make a backup, `target` and `load` bring one back, `replace` puts one in the place of live data; `server` makes
+//! a throw-away server, `throw_away` looks into it, `copying` moves rows; `archive`, `plain` and `sql_load` know the formats.
 
 pub mod archive;
 mod connect;
+mod copying;
 mod counts;
 mod dump;
 mod environment;
@@ -15,9 +16,11 @@ pub mod names;
 pub mod plain;
 mod probe;
 mod replace;
+mod server;
 pub mod sql_load;
 mod tables;
 mod target;
+mod throw_away;
 mod tls;
 mod tools;
 
@@ -30,13 +33,16 @@ use coffre_model::database::{
 use coffre_model::field::{Field, FieldKind, FieldPart};
 use coffre_model::replace::Replace;
 use coffre_model::source::{Source, SourceOptions, Tls};
+use coffre_model::throw_away::{Need, ThrowAway};
 use coffre_model::{Code, Error, Id, Result};
 
 use self::connect::{Server, Session};
 pub use self::load::ForeignText;
 use self::load::{PgLoad, Surroundings};
 use self::probe::Seen;
+use self::server::PrivateServer;
 use self::target::Target;
+use self::throw_away::ServerThrowAway;
 use self::tools::{Found, Program, Search};
 
 /// The kind of database.
@@ -194,6 +200,20 @@ impl DatabaseKind for Postgres {
     fn replace(&self, source: &Source, access: Access) -> Result<Box<dyn Replace>> {
         self.validate(source)?;
         Ok(Box::new(replace::PgReplace::new(source, access)?))
+    }
+
+    fn throw_away(&self, need: &Need, access: Access) -> Result<std::result::Result<Box<dyn ThrowAway>, Error>> {
+        if !self.formats().contains(&need.format) {
+            return Err(Error::new(Code::Usage, "format_not_loadable").with("format", need.format.as_str()));
+        }
+        Ok(match PrivateServer::start(need.server_version.as_deref(), &access)? {
+            Ok(server) => Ok(Box::new(ServerThrowAway::new(server, access))),
+            Err(why) => Err(why),
+        })
+    }
+
+    fn sweep_throw_away(&self, runtime: &Path) -> Result<()> {
+        server::sweep(runtime)
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod input;
 mod output;
+mod resident;
 mod tail;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -30,6 +31,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 pub use input::{Alive, ChildInput};
 pub use output::ChildOutput;
+pub use resident::Resident;
 pub use tail::Tail;
 
 /// How long a wait lasts before the cancel flag and the child are looked at again.
@@ -48,6 +50,7 @@ pub struct Invocation {
     env: Vec<(OsString, OsString)>,
     home: PathBuf,
     secrets: Vec<Secret>,
+    user: Option<(u32, u32)>,
 }
 
 impl Invocation {
@@ -59,13 +62,28 @@ impl Invocation {
             env: Vec::new(),
             home: home.to_owned(),
             secrets: Vec::new(),
+            user: None,
         }
+    }
+
+    /// Runs it as another user and group, without any further group. Only root can do that.
+    #[must_use]
+    pub fn user(mut self, user: u32, group: u32) -> Self {
+        self.user = Some((user, group));
+        self
     }
 
     /// Adds one argument. It reaches the program as it is.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<T: Into<OsString>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
         self
     }
 
@@ -95,6 +113,11 @@ impl Invocation {
     }
 
     fn command(&self) -> Result<Command> {
+        self.command_dying_of(Signal::KILL)
+    }
+
+    /// `death`: what the system sends it when we die.
+    fn command_dying_of(&self, death: Signal) -> Result<Command> {
         let mut command = Command::new(&self.program);
         // Only what fails before `exec`, and messages, see these; the child gets what `Image` holds.
         command
@@ -102,10 +125,14 @@ impl Invocation {
             // A group of its own: a terminal's Ctrl-C reaches us alone, and one signal reaches everything that the child starts.
             .process_group(0)
             .stderr(Stdio::piped());
+        if let Some((user, group)) = self.user {
+            // The standard library also drops all further groups then, before anything of `pre_exec` runs.
+            command.gid(group).uid(user);
+        }
         let us = rustix::process::getpid();
         let image = Image::new(self)?;
         let become_it = move || {
-            die_with(us)?;
+            die_with(us, death)?;
             Err(image.exec())
         };
         // SAFETY: between fork and exec only async-signal-safe calls are allowed. `prctl`, `getppid` and `execve` are plain system calls;
@@ -117,10 +144,12 @@ impl Invocation {
     }
 }
 
-/// Asks the system to kill this process when its parent `us` dies in whatever way, where it can (Linux).
-fn die_with(us: Pid) -> io::Result<()> {
+/// Asks the system to send this process a signal when its parent `us` dies in whatever way, where it can (Linux).
+fn die_with(us: Pid, death: Signal) -> io::Result<()> {
+    #[cfg(not(target_os = "linux"))]
+    let _cannot = death;
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_parent_process_death_signal(Some(death))?;
     // The parent may have died before the line above; then nobody is left to send the signal.
     if rustix::process::getppid() == Some(us) {
         Ok(())

@@ -2,7 +2,8 @@
 //!
 //! A dump is the database file itself, page by page, out of one read transaction (`dump`, `reading`); the same transaction then counts
 //! the rows and checks the pages (`facts`). A stored dump is checked without SQLite (`checker`, `tree`, `schema`). A restore writes a
-//! new file (`target`), or replaces the content of the live one (`replace`).
+//! new file (`target`), or replaces the content of the live one (`replace`). A throw-away database is such a file in a private folder (`throw_away`),
+//! out of which one table can be taken (`taking`).
 
 mod checker;
 mod dump;
@@ -13,9 +14,11 @@ mod reading;
 mod replace;
 mod schema;
 mod shapes;
+mod taking;
 mod target;
 #[cfg(test)]
 mod tests;
+mod throw_away;
 mod tree;
 mod vfs;
 
@@ -28,6 +31,7 @@ use coffre_model::database::{
 use coffre_model::field::{Field, FieldKind, FieldPart};
 use coffre_model::replace::Replace;
 use coffre_model::source::{Source, SourceOptions};
+use coffre_model::throw_away::{Need, ThrowAway};
 use coffre_model::{Code, Error, Result};
 
 use checker::FileChecker;
@@ -36,6 +40,7 @@ use errors::about;
 use facts::Depth;
 use reading::{Manner, PATH_MAX, Reading};
 use target::Target;
+use throw_away::FileThrowAway;
 
 /// Whether SQLite is being compiled with the table of pages that dumps are read from. The flag is set by `.cargo/config.toml`, which
 /// Cargo reads from the folder that it is called in.
@@ -192,6 +197,13 @@ impl DatabaseKind for Sqlite {
             recovered: None,
             target: None,
         }))
+    }
+
+    fn throw_away(&self, need: &Need, access: Access) -> Result<std::result::Result<Box<dyn ThrowAway>, Error>> {
+        if need.format != DumpFormat::Sqlite {
+            return Err(Error::new(Code::Usage, "sqlite_format").with("format", need.format.as_str()));
+        }
+        Ok(Ok(Box::new(FileThrowAway::new(access)?)))
     }
 }
 

@@ -22,6 +22,8 @@ pub trait Adapters: Send + Sync {
     fn database(&self, scheme: &str) -> Result<&'static dyn DatabaseKind>;
     /// The kind of database by its name, as a manifest gives it. `USAGE` for an unknown one.
     fn database_named(&self, name: &str) -> Result<&'static dyn DatabaseKind>;
+    /// Every kind of database that this build knows.
+    fn databases(&self) -> &'static [&'static dyn DatabaseKind];
     /// What a file made elsewhere is, from the first bytes of its plain content. Refuses what cannot be restored, and says why.
     fn recognise(&self, head: &[u8]) -> Result<DumpFormat>;
     /// A checker for a file made elsewhere: stricter about what it may do, less so about marks that only our own tools leave.

@@ -193,6 +193,16 @@ impl Home {
     /// # Errors
     /// `INTERNAL` where something cannot be removed.
     pub fn sweep(&self) -> Result<usize> {
+        self.sweep_after(&mut |_| Ok(()))
+    }
+
+    /// As [`Home::sweep`]; `before` is handed each run's private folder before that is removed, so that what it leads to goes as well. Where that
+    /// fails, the folder stays for the next start.
+    ///
+    /// # Errors
+    /// As [`Home::sweep`], and the first of `before`, after everything else was swept.
+    pub fn sweep_after(&self, before: &mut dyn FnMut(&Path) -> Result<()>) -> Result<usize> {
+        let mut failed = None;
         let runtime = self.runtime();
         let mut swept = 0;
         for entry in fs::read_dir(&runtime).map_err(|e| fault(&runtime, &e))? {
@@ -215,11 +225,23 @@ impl Home {
                 None => None,
             };
             let folder = runtime.join(owner);
+            let runs = match fs::read_dir(&folder) {
+                Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+                // Nothing in it, or nothing at all.
+                Err(_) => Vec::new(),
+            };
+            if let Some(error) = runs.iter().find_map(|run: &PathBuf| before(run).err()) {
+                failed.get_or_insert(error);
+                continue;
+            }
             gone(fs::remove_dir_all(&folder)).map_err(|e| fault(&folder, &e))?;
             gone(fs::remove_file(&lock)).map_err(|e| fault(&lock, &e))?;
             swept += usize::from(held.is_some());
         }
-        Ok(swept)
+        match failed {
+            None => Ok(swept),
+            Some(error) => Err(error),
+        }
     }
 
     /// The name under which this process holds leases; takes its lock at the first call.

@@ -34,8 +34,27 @@ pub struct Swept {
 /// Only the catalogue's own, and a cancellation. A destination that does not answer keeps its leftovers on record for the next start.
 pub fn sweep(engine: &Engine, cancel: &Cancel) -> Result<Swept> {
     let mut swept = Swept::default();
-    engine.home.sweep()?;
-    // First: what was cut off over live data is known to be before or after when its row is put to rest below.
+    let end_servers = &mut |runtime: &std::path::Path| {
+        let mut kinds = engine.adapters.databases().iter();
+        kinds.try_for_each(|kind| kind.sweep_throw_away(runtime))
+    };
+    // What cannot be removed now is told, and must keep nobody from working.
+    if let Err(error) = engine.home.sweep_after(end_servers) {
+        swept.left.push(error);
+    }
+    for dead in engine.catalogue.dead_drills()? {
+        if engine.catalogue.interrupt_drill(&dead.id, (engine.now)())? {
+            let error = Error::new(Code::Interrupted, "drill_interrupted").with("drill", dead.id.to_string());
+            let backup = engine.catalogue.backup(&dead.backup_id.to_string())?;
+            let subject = Subject {
+                kind: "drill",
+                id: Some(&dead.id),
+                name: backup.code.as_str(),
+            };
+            engine.record("drill.run", subject, Some(&error))?;
+        }
+    }
+    // What was cut off over live data is known to be before or after when its row is put to rest below.
     swept.left.extend(settle(engine, cancel)?);
     for dead in engine.catalogue.dead_restores()? {
         // A folder that does not answer now keeps the file; that is told, and must not keep the dead restore alive.

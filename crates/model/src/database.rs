@@ -2,7 +2,7 @@
 //! the same questions.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,11 @@ pub trait DatabaseKind: Send + Sync {
         Ok(Err(
             Error::new(Code::ToolMissing, "throw_away_unsupported").with("database", self.name())
         ))
+    }
+    /// Takes back what a throw-away database whose process is gone left outside of the private folder `runtime` of its run (a server, a folder of
+    /// its user's). Called for each such folder before it is removed; idempotent.
+    fn sweep_throw_away(&self, _runtime: &Path) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ pub mod cancel;
 pub mod compression;
 pub mod database;
 pub mod destination;
+pub mod drill;
 pub mod error;
 pub mod field;
 pub mod id;

@@ -28,6 +28,22 @@ pub struct Retention {
     pub keep_yearly: Option<u32>,
 }
 
+/// When a plan is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub struct PlanSchedule {
+    /// Five fields of cron: minute, hour, day of the month, month, day of the week.
+    pub cron: String,
+    /// The IANA time zone in which they are meant.
+    pub time_zone: String,
+    /// Wait for the network (a destination or source that is reached over it).
+    #[serde(default)]
+    pub wait_for_network: bool,
+    /// Wait for mains power.
+    #[serde(default)]
+    pub wait_for_power: bool,
+}
+
 /// What is backed up, where to, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
@@ -46,7 +62,7 @@ pub struct Plan {
     pub destinations: Vec<String>,
     /// How much each backup holds.
     pub kind: Kind,
-    /// The interval, where one is set: decides the type of the backups. Nothing runs by itself before the scheduler exists.
+    /// The interval, where one is set: decides the type of the backups.
     pub every: Option<BackupType>,
     /// Compression.
     pub compression: Compression,
@@ -56,6 +72,10 @@ pub struct Plan {
     pub key_id: Option<Id>,
     /// What is kept.
     pub retention: Retention,
+    /// When it is due by itself; nothing for a plan that a person starts.
+    pub schedule: Option<PlanSchedule>,
+    /// Since when it is not started by itself.
+    pub paused_at: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }

@@ -447,6 +447,7 @@ fn the_dead(coffre: &Coffre) -> Result<Vec<Id>> {
     let catalogue = &coffre.engine.catalogue;
     let mut dead: Vec<Id> = catalogue.dead_runs()?.into_iter().map(|run| run.backup.id).collect();
     dead.extend(catalogue.dead_restores()?.into_iter().map(|restore| restore.id));
+    dead.extend(catalogue.dead_drills()?.into_iter().map(|drill| drill.id));
     Ok(dead)
 }
 

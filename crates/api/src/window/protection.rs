@@ -31,7 +31,7 @@ pub struct Protection {
     pub copies: usize,
     /// In how many places they are.
     pub places: usize,
-    /// How long a restore took when one was last made.
+    /// How long a restore took when one was last made or rehearsed.
     pub restore_ms: Option<u64>,
     /// The open error of the last run, where there is one.
     pub error: Option<Error>,
@@ -126,13 +126,22 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
     let places = around.destinations.iter();
     let places = places.filter(|destination| verified.iter().any(|copy| copy.destination_id == destination.id));
     let restore = catalogue.last_restore_of_source(&source.id, Some(&aim(source)))?;
+    let drill = catalogue.last_drill_of_source(&source.id, true)?;
+    // The newer of the two: a real restore and a rehearsed one read the same bytes and load the same rows.
+    let drill = drill.filter(|drill| {
+        restore
+            .as_ref()
+            .and_then(|r| r.ended_at)
+            .is_none_or(|ended| ended <= drill.at)
+    });
     Ok(Protection {
         state: judgement.state,
         cause: judgement.cause,
         last_verified_at: newest.as_ref().and_then(|backup| backup.ended_at),
         copies: verified.len(),
         places: around.mounts.sites(places).len(),
-        restore_ms: restore.and_then(|restore| {
+        restore_ms: drill.and_then(|drill| drill.restore_ms).or_else(|| {
+            let restore = restore?;
             let took = restore.ended_at? - restore.started_at;
             u64::try_from(took.num_milliseconds()).ok()
         }),

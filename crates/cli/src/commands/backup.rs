@@ -135,8 +135,9 @@ pub(super) fn list(coffre: &Coffre, given: &args::List, out: &Out) -> Result<()>
             ],
         );
     }
+    let backups = coffre.with_drills(page.backups)?;
     out.document(&[
-        ("backups", &page.backups),
+        ("backups", &backups),
         ("total", &page.total),
         ("page", &given.page),
         ("per_page", &given.per_page),
@@ -163,6 +164,18 @@ pub(super) fn show(coffre: &Coffre, given: &args::Show, out: &Out) -> Result<()>
     if !out.json {
         show_backup(&backup, manifest.as_ref(), out);
     }
+    let drilled = coffre.with_drills(vec![backup])?;
+    if let Some(last) = drilled.iter().find_map(|drilled| drilled.last_drill.as_ref()) {
+        let level = last
+            .level
+            .map_or_else(|| "–".to_owned(), |level| out.words.text(&format!("drill.{level}")));
+        out.line("");
+        out.say(
+            "cli.last_drill",
+            &[("level", json!(level)), ("at", json!(out.words.moment(last.at)))],
+        );
+    }
+    let backup = drilled.into_iter().next();
     out.document(&[("backup", &backup), ("manifest", &manifest)])
 }
 

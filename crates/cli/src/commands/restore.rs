@@ -37,6 +37,22 @@ pub(super) fn run(coffre: &Coffre, given: &args::Restore, out: &Out, cancel: &Ca
         password: read_password(&given.password)?,
     };
     let bar = Bar::new(out.words, out.quiet || out.json);
+    if let (Some(table), From::Backup(backup)) = (&given.table, &from) {
+        let opened = coffre.open_inside(backup, &bar, cancel);
+        bar.clear();
+        let mut inside = opened?;
+        out.remarks(inside.remarks());
+        let table = coffre.restore_table(&mut inside, table, target, given.name.as_deref(), cancel)?;
+        let facts = [
+            ("table", json!(table.table)),
+            ("name", json!(table.name)),
+            ("target", json!(table.target)),
+            ("rows", json!(table.rows)),
+        ];
+        let line = out.words.say("cli.table_restored", &facts);
+        out.line(&out.proved(&format!("✓ {}", plain(&line))));
+        return out.document(&[("backup", backup), ("table", &table)]);
+    }
     let restored = coffre.restore(from, target, given.dry_run, &bar, cancel);
     bar.clear();
     match restored {

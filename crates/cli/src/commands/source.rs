@@ -45,19 +45,20 @@ pub(super) fn run(coffre: &Coffre, command: &args::Source, out: &Out, cancel: &C
             out.document(&[("source", &source), ("ok", &true), ("probe", &probe)])
         }
         args::Source::List => {
-            let sources = coffre.sources()?;
+            let sources: Vec<Source> = coffre.sources()?;
             if sources.is_empty() {
                 out.say("cli.source_none", &[]);
             } else {
                 let rows = sources.iter().map(|s| vec![s.name.clone(), s.address.clone()]).collect();
                 out.table(&["name", "address"], rows);
             }
-            out.document(&[("sources", &sources)])
+            let sources = sources.into_iter().map(|source| coffre.with_drill(source));
+            out.document(&[("sources", &sources.collect::<Result<Vec<_>>>()?)])
         }
         args::Source::Show(one) => {
             let source = coffre.source(&one.one)?;
             show(&source, out);
-            out.document(&[("source", &source)])
+            out.document(&[("source", &coffre.with_drill(source)?)])
         }
         args::Source::Edit {
             one,

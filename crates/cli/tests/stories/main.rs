@@ -6,12 +6,17 @@
 mod contract;
 mod contract_files;
 mod crm;
+mod drill;
+mod guard;
+mod inside;
 mod names;
 mod postgres_faults;
 mod postgres_main_job;
 mod postgres_names;
 mod postgres_restore;
 mod postgres_tools;
+mod replace_postgres;
+mod replace_sqlite;
 mod shop;
 mod sqlite_catalogue;
 mod sqlite_concurrency;

@@ -8,6 +8,7 @@
 
 mod contents;
 mod field;
+mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -259,7 +260,7 @@ impl Checker for Archive {
         }
         let counts = std::mem::take(&mut self.counts).into_iter();
         Ok(Parsed {
-            shapes: None,
+            shapes: self.contents.shapes.finish(),
             counts: counts.map(|(table, rows)| TableCount { table, rows }).collect(),
             objects: self.contents.entries.iter().filter(|entry| !entry.is_session()).count() as u64,
         })

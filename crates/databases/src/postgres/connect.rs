@@ -159,7 +159,7 @@ pub(crate) struct Session {
     server: Server,
     database: String,
     version: Version,
-    cancels: Vec<Cancel>,
+    pub(super) cancels: Vec<Cancel>,
     /// A query was given up on: the server may still be at it.
     abandoned: bool,
 }
@@ -238,7 +238,7 @@ pub(crate) fn session_options(version: &Version, superuser: bool) -> Option<Stri
 }
 
 /// Why waiting ended without an answer.
-enum Stop<E> {
+pub(super) enum Stop<E> {
     Failed(E),
     Cancelled(Error),
     TooLong,
@@ -447,7 +447,7 @@ impl Session {
         }
     }
 
-    fn open_parts(&self) -> Result<(&Runtime, &Client)> {
+    pub(super) fn open_parts(&self) -> Result<(&Runtime, &Client)> {
         let closed = || Error::internal("use a session", "it is closed");
         Ok((
             self.runtime.as_ref().ok_or_else(closed)?,
@@ -455,7 +455,11 @@ impl Session {
         ))
     }
 
-    fn answered<T>(&mut self, answer: std::result::Result<T, Stop<tokio_postgres::Error>>, limit: Duration) -> Result<T> {
+    pub(super) fn answered<T>(
+        &mut self,
+        answer: std::result::Result<T, Stop<tokio_postgres::Error>>,
+        limit: Duration,
+    ) -> Result<T> {
         answer.map_err(|stop| match stop {
             Stop::Failed(error) => self.server.named(query_error(&error), &self.database),
             Stop::Cancelled(error) => {
@@ -498,7 +502,7 @@ impl Drop for Session {
 }
 
 /// Waits for an answer, and looks at the flags and the clock meanwhile.
-fn wait<T, E>(
+pub(super) fn wait<T, E>(
     runtime: &Runtime,
     cancels: &[Cancel],
     limit: Duration,

@@ -22,6 +22,7 @@ use super::environment::{Environment, connection_argument};
 use super::failure;
 use super::plain::PlainChecker;
 use super::replace::HandedOver;
+use super::server;
 use super::sql_load::{Guest, LoadLimits, Session as SqlSession, SqlLoad};
 use super::tables::listed;
 use super::tools::{Found, Series, speaks_to};
@@ -244,7 +245,12 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found, 
     let mut session = Session::open(server, database, &access.cancel)?;
     let version = session.version().clone();
     let program = found.choose_restore(&version, oldest_reader(&header.archive_version))?;
-    let rights = rights(&mut session, archive)?;
+    let mut rights = rights(&mut session, archive)?;
+    if !rights.unusable.is_empty() && server::is_throw_away(&mut session)? {
+        // There, owners and privileges are rehearsed like everything else.
+        server::make_roles(&mut session, rights.unusable.iter())?;
+        rights.unusable.clear();
+    }
     drop(session);
     let mut call = Invocation::new(&program.path, &access.runtime).arg("--exit-on-error");
     if !rights.unusable.is_empty() {
@@ -442,6 +448,7 @@ fn sql_load(surroundings: &Surroundings, require_end: bool, within: Option<Hande
         held: within.held,
         back: within.back,
         there: within.there,
+        extensions_stay: within.extensions_stay,
     });
     SqlLoad::start_in(
         guest,

@@ -54,6 +54,8 @@ pub(crate) struct Guest {
     pub(crate) back: Arc<Mutex<Option<Held>>>,
     /// Schemas that are there already: the command that makes one of them is left out.
     pub(crate) there: BTreeSet<String>,
+    /// Extensions stay what they are, comments on them as well: only their owner may change them.
+    pub(crate) extensions_stay: bool,
 }
 
 /// A load of SQL text. Writing blocks while the server is slower than the writer.

@@ -208,6 +208,22 @@ impl Found {
             .ok_or_else(|| self.refusal(server.series))
     }
 
+    /// The server program for a throw-away server that takes what a server of this version had: the same major version, else the nearest newer
+    /// one; the newest where the version is not known.
+    ///
+    /// # Errors
+    /// `TOOL_MISSING`, `TOOL_WRONG`, `TOOL_TOO_OLD`.
+    pub(crate) fn choose_server(&self, wanted: Option<&Version>) -> Result<Program> {
+        match wanted {
+            Some(version) => self.choose_dump(version),
+            None => {
+                let newest = |version: &Version| (Rank::Fits, Series(u32::MAX - version.series.0, u32::MAX - version.series.1));
+                self.best(|version| Some(newest(version)))
+                    .ok_or_else(|| self.refusal(Series(10, 0)))
+            }
+        }
+    }
+
     /// The program that should load an archive, which no program older than `archive` can read, into a server of this version: the
     /// server's own, else the nearest newer one that still speaks to it, else the newest older one. A `pg_restore` that is too new to
     /// speak to the server comes last; it can still turn the archive into SQL ([`speaks_to`]).

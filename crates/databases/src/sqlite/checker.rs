@@ -130,14 +130,14 @@ impl FileChecker {
         if !self.partial.is_empty() || u64::from(self.pages) < whole {
             return Err(truncated(whole.max(self.fed.div_ceil(size)) * size, self.fed));
         }
-        let counts = match self.forest.take() {
+        let (counts, shapes) = match self.forest.take() {
             Some(forest) => forest.walk()?,
-            None => Vec::new(),
+            None => (Vec::new(), None),
         };
         Ok(Parsed {
             counts,
             objects: u64::from(self.pages),
-            shapes: None,
+            shapes,
         })
     }
 

@@ -31,7 +31,7 @@ use live::{COOKIE, Live, State};
 use look::Place;
 use moment::{After, Exchange, set_cookie};
 use names::{Facts, Files, Names, is_near};
-use part::{Pages, Sealed, exists, remove, settle, sync_folder};
+use part::{Pages, Sealed, cookie_of, exists, remove, settle, sync_folder};
 
 /// One live file, for one piece of work.
 pub(super) struct FileReplace {
@@ -315,8 +315,8 @@ impl Replace for FileReplace {
                 return Ok(Standing::Before);
             }
             // The swap was, and what is live now is something else again.
-            let kept = Pages::open(&files.kept)?.state;
-            if state.is_some_and(|state| is_near(state.cookie, kept.cookie)) {
+            let kept = cookie_of(&files.kept)?;
+            if state.is_some_and(|state| is_near(state.cookie, kept)) {
                 return Ok(Standing::Before);
             }
             self.remark(unclear(&files));
@@ -390,22 +390,21 @@ impl Replace for FileReplace {
             return Ok(true);
         }
         let state = self.state(&files.live)?;
-        let (out, kept) = (sealed.state()?, Pages::open(&files.kept)?.state);
+        let (out, kept) = (sealed.state()?, cookie_of(&files.kept)?);
+        // What is kept is changed only after the moment, and then it has the mark.
+        let is_settling = is_near(kept, facts.mark);
         let undone = match state {
             Some(state) if state.page_size != out.page_size => {
-                set_cookie(
-                    &Live::open(&files.live, &self.named, &self.access)?,
-                    &self.access,
-                    kept.cookie,
-                )?;
+                if !is_settling && !is_near(state.cookie, kept) {
+                    set_cookie(&Live::open(&files.live, &self.named, &self.access)?, &self.access, kept)?;
+                }
                 true
             }
             Some(state) if is_near(state.cookie, facts.mark) => {
                 remove(&files.scratch_part)?;
                 return Ok(false);
             }
-            // What is kept is changed only after the moment.
-            Some(state) => is_near(state.cookie, kept.cookie) || is_near(kept.cookie, facts.mark),
+            Some(state) => is_settling || is_near(state.cookie, kept),
             None => false,
         };
         if undone {

@@ -13,6 +13,15 @@ pub(super) struct Entry {
     pub(super) name: String,
     /// Where its tree begins; 0 where it has none; nothing where that part of the row lies on another page.
     pub(super) root: Option<u32>,
+    /// The text that made it; kept for tables only; nothing where a part of it lies on another page.
+    pub(super) sql: Option<String>,
+}
+
+impl Entry {
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Entry>() + self.name.len() + self.sql.as_ref().map_or(0, String::len)
+    }
 }
 
 /// Names that SQLite keeps for itself.
@@ -29,10 +38,11 @@ pub(super) fn entries(page: &[u8], start: usize, cells: usize, header: &Header) 
     if cells == 0 || cells > page.len() / 8 {
         return None;
     }
+    // A page has room for both once, and text takes at most three times as many bytes when it is decoded.
     let (mut entries, mut room) = (Vec::new(), 3 * page.len());
     for i in 0..cells {
         let entry = cell(i)?;
-        room = room.checked_sub(entry.name.len())?;
+        room = room.checked_sub(entry.name.len() + entry.sql.as_ref().map_or(0, String::len))?;
         entries.push(entry);
     }
     Some(entries)
@@ -75,6 +85,7 @@ fn entry(page: &[u8], at: usize, header: &Header) -> Option<Entry> {
                 is_table: false,
                 name: String::new(),
                 root: Some(0),
+                sql: None,
             });
         }
         _ => return None,
@@ -84,6 +95,7 @@ fn entry(page: &[u8], at: usize, header: &Header) -> Option<Entry> {
         is_table,
         name: String::new(),
         root: None,
+        sql: None,
     };
     // From here on the rest of the row may lie on an overflow page: the row is one of the schema, but it cannot be read.
     let Some(name_end) = usize::try_from(name_length).ok().and_then(|n| place.checked_add(n)) else {
@@ -105,6 +117,12 @@ fn entry(page: &[u8], at: usize, header: &Header) -> Option<Entry> {
     let Some(root) = record.get(root_at..root_at.saturating_add(root_length)) else {
         return Some(beyond);
     };
+    let sql_at = root_at.saturating_add(root_length);
+    let sql = text_length(types[4])
+        .filter(|_| is_table)
+        .and_then(|length| usize::try_from(length).ok())
+        .and_then(|length| record.get(sql_at..sql_at.checked_add(length)?))
+        .map(|text| decoded(text, header.encoding));
     let root = match types[3] {
         0 | 8 => 0,
         9 => 1,
@@ -119,6 +137,7 @@ fn entry(page: &[u8], at: usize, header: &Header) -> Option<Entry> {
         },
         // Larger than any page is as good as behind the end.
         root: Some(u32::try_from(root).unwrap_or(u32::MAX)),
+        sql,
     })
 }
 

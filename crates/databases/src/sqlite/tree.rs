@@ -5,10 +5,12 @@
 //! finds lost, doubled and foreign pages, and counts the rows of every table, without reading the file a second time.
 
 use coffre_model::database::TableCount;
+use coffre_model::replace::TableShape;
 use coffre_model::{Code, Error, Result};
 
 use super::header::{Header, be16, be32};
 use super::schema::{self, Entry};
+use super::shapes;
 
 /// What may be remembered, in bytes. About 8.2 bytes a page: some 23 GB of database at 4 KiB a page.
 pub(super) const BUDGET: usize = 48 << 20;
@@ -179,7 +181,7 @@ impl Forest {
         if kind == Kind::TableLeaf
             && let Some(entries) = schema::entries(page, start, cells, &self.header)
         {
-            self.schema_bytes += entries.iter().map(|e| e.name.len() + size_of::<Entry>()).sum::<usize>() + 32;
+            self.schema_bytes += entries.iter().map(Entry::bytes).sum::<usize>() + 32;
             self.schema.push((number, entries));
         }
         let points = self.targets.len() > first;
@@ -272,10 +274,13 @@ impl Forest {
     /// # Errors
     /// `DUMP_TRUNCATED` where something points behind the end, `VERIFY_MISMATCH` where a page is of the wrong kind, reached twice, or
     /// not reached.
-    pub(super) fn walk(self) -> Result<Vec<TableCount>> {
+    pub(super) fn walk(self) -> Result<Walked> {
         Walk::new(&self).everything()
     }
 }
+
+/// Rows of every table, and what the tables are made of, where the schema's rows are short enough to tell.
+pub(super) type Walked = (Vec<TableCount>, Option<Vec<TableShape>>);
 
 /// More than one page can point to: a pointer of two bytes for each cell, and two targets for each of those.
 const TARGETS_OF_A_PAGE: usize = 65536;
@@ -458,7 +463,8 @@ impl<'f> Walk<'f> {
             };
             for entry in &forest.schema[place].1 {
                 match entry.root {
-                    Some(0) => {}
+                    // A view, a trigger.
+                    Some(0) if !entry.is_table => {}
                     Some(_) => found.push(entry),
                     None => complete = false,
                 }
@@ -492,11 +498,22 @@ impl<'f> Walk<'f> {
         Ok(())
     }
 
-    fn everything(mut self) -> Result<Vec<TableCount>> {
+    fn everything(mut self) -> Result<Walked> {
         let (entries, complete) = self.schema()?;
         let mut counts = Vec::new();
+        let mut made_of = complete.then(Vec::new);
         for entry in entries {
+            if entry.is_table && !schema::is_internal(&entry.name) {
+                let shape = entry.sql.as_ref().map(|sql| shapes::shape(&entry.name, sql));
+                made_of = made_of.zip(shape).map(|(mut all, shape)| {
+                    all.push(shape);
+                    all
+                });
+            }
             let root = entry.root.unwrap_or(0);
+            if root == 0 {
+                continue; // A virtual table has no tree.
+            }
             // A table without rowid is stored as an index is; an index never as a table.
             let rows = self.tree(root, (!entry.is_table).then_some(false), |_, _| {})?;
             if entry.is_table && !schema::is_internal(&entry.name) {
@@ -508,7 +525,10 @@ impl<'f> Walk<'f> {
         if complete {
             self.nothing_is_lost()?;
         }
-        Ok(counts)
+        if let Some(shapes) = &mut made_of {
+            shapes.sort();
+        }
+        Ok((counts, made_of))
     }
 }
 

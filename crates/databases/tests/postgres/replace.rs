@@ -488,3 +488,49 @@ fn an_ordinary_owner_replaces_his_database() {
     stranger.kill().unwrap();
     stranger.wait().unwrap();
 }
+
+#[test]
+fn shapes_of_live_data_and_of_a_backup_can_be_compared() {
+    use coffre_databases::postgres::Postgres as Kind;
+    use coffre_model::database::DatabaseKind;
+    for version in Version::ALL {
+        let server = Postgres::shared(version);
+        let name = server.create_database();
+        server.sql(&name, SHOP);
+        let setup = setup(server, &name);
+        let (bytes, _) = setup.dump().unwrap();
+        let mut checker = Kind.checker(setup.format());
+        for piece in bytes.chunks(1013) {
+            checker.feed(piece).unwrap();
+        }
+        let backup = checker.finish().unwrap().shapes.unwrap();
+        let mut work = setup.replacing();
+        let live = |work: &mut crate::common::Replacing| work.replace.look().unwrap().shapes.unwrap();
+        assert_eq!(live(&mut work), backup);
+        let customers = backup.iter().find(|shape| shape.table == "public.customers").unwrap();
+        let names: Vec<_> = customers.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["id", "name", "mood", "notes", "customers_pkey"]);
+        assert_eq!(
+            customers.columns[0]
+                .definition
+                .replace(" CONSTRAINT customers_id_not_null", ""),
+            "bigint NOT NULL DEFAULT nextval('public.customers_id_seq'::regclass)"
+        );
+        server.sql(&name, "ALTER TABLE customers ADD COLUMN more text DEFAULT 'x, y'; DROP TABLE empty; ALTER TABLE orders DROP CONSTRAINT orders_customer_fkey");
+        let now = live(&mut work);
+        let differing: Vec<_> = now
+            .iter()
+            .filter(|shape| !backup.contains(shape))
+            .map(|shape| shape.table.as_str())
+            .collect();
+        assert_eq!(differing, ["public.customers", "public.orders"]);
+        assert_eq!(now.len() + 1, backup.len());
+        // The newest moments too.
+        let newest = work.replace.look().unwrap().newest;
+        let orders = newest.iter().find(|one| one.table == "public.orders").unwrap();
+        assert_eq!(
+            (orders.column.as_str(), orders.value.as_str()),
+            ("at", "2026-01-04 11:20:00+00")
+        );
+    }
+}

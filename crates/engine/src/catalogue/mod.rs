@@ -32,6 +32,7 @@ mod backups;
 mod damage;
 mod deletion;
 mod destinations;
+mod drills;
 mod fault;
 mod figures;
 mod journal;

@@ -36,11 +36,12 @@ pub(super) fn released() -> Vec<M<'static>> {
             }
             Ok(())
         }),
+        M::up(include_str!("migration_3.sql")),
     ]
 }
 
 /// The `user_version` that this version of Coffre writes.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 /// How long to wait for another process to finish opening. Opening takes milliseconds; a migration of a large catalogue, seconds.
 const GATE: Duration = Duration::from_secs(30);

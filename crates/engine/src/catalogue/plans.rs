@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Catalogue;
 use super::fault::Fault;
 use super::names::{DESTINATION, KEY, PLAN, SOURCE};
-use super::row::{Reading, all, change, json, one, opt_id, time_text};
+use super::row::{Reading, all, change, json, one, opt_id, opt_json, opt_time, time_text};
 
 const SELECT: &str = "SELECT p.*, s.name AS source_name, k.name AS key_name FROM plans p
     JOIN sources s ON s.id = p.source_id LEFT JOIN keys k ON k.id = p.key_id";
@@ -112,7 +112,8 @@ fn write(connection: &Connection, id: &str, plan: &Plan) -> Result<(), Fault> {
     }
     change(
         connection,
-        "UPDATE plans SET name = ?2, source_id = ?3, kind = ?4, every = ?5, compression = ?6, key_id = ?7, retention = ?8
+        "UPDATE plans SET name = ?2, source_id = ?3, kind = ?4, every = ?5, compression = ?6, key_id = ?7, retention = ?8,
+                          schedule = ?9, paused_at = ?10
          WHERE id = ?1",
         params![
             id,
@@ -122,7 +123,9 @@ fn write(connection: &Connection, id: &str, plan: &Plan) -> Result<(), Fault> {
             plan.every.map(BackupType::as_str),
             plan.compression.to_string(),
             opt_id(plan.key_id.as_ref()),
-            json(&plan.retention)?
+            json(&plan.retention)?,
+            opt_json(plan.schedule.as_ref())?,
+            opt_time(plan.paused_at)
         ],
     )?;
     change(connection, "DELETE FROM plan_destinations WHERE plan_id = ?1", [id])?;
@@ -170,6 +173,8 @@ fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Plan, Fault> {
         encryption: row.opt_text("key_name")?,
         key_id: row.opt_id("key_id")?,
         retention: row.json("retention")?,
+        schedule: row.opt_json("schedule")?,
+        paused_at: row.opt_time("paused_at")?,
         created_at: row.time("created_at")?,
     })
 }

@@ -10,6 +10,7 @@ use chrono::{NaiveDate, NaiveDateTime};
 use coffre_model::error::{Code, Error, Result};
 
 use super::field::{Field, Fields, Want};
+use super::shapes::{COMMAND_MAX, Shapes, says_shape};
 use super::{damaged, unsupported};
 use crate::postgres::plain::words::roles_of;
 
@@ -95,6 +96,7 @@ pub(super) struct Contents {
     pub(super) header: Option<ArchiveHeader>,
     pub(super) entries: Vec<ArchiveEntry>,
     pub(super) roles: BTreeSet<String>,
+    pub(super) shapes: Shapes,
     /// The blocks that must come, by number.
     pub(super) blocks: HashMap<i32, Block>,
     fields: Fields,
@@ -121,6 +123,8 @@ struct Draft {
     namespace: Option<Vec<u8>>,
     owner: Option<Vec<u8>>,
     copy: bool,
+    /// What makes it, where that says what a table is made of.
+    command: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,6 +185,7 @@ impl Contents {
             Step::Definition => match self.entry.description.as_slice() {
                 b"ENCODING" => Want::Start(128),
                 b"ACL" | b"DEFAULT ACL" | b"POLICY" => Want::Start(GRANTS_KEPT),
+                other if says_shape(other) => Want::Start(COMMAND_MAX),
                 _ => Want::Start(0),
             },
             Step::Drop | Step::Tablespace | Step::AccessMethod => Want::Start(0),
@@ -326,6 +331,8 @@ impl Contents {
                     self.utf8 = [&b"'UTF8'"[..], b"'SQL_ASCII'"]
                         .iter()
                         .any(|e| memchr::memmem::find(&upper, e).is_some());
+                } else if says_shape(&self.entry.description) {
+                    self.entry.command = text;
                 } else if !text.is_empty() {
                     self.roles.extend(roles_of(&text));
                 }
@@ -387,6 +394,12 @@ impl Contents {
             owner: draft.owner.as_deref().map(shown),
             has_data: draft.has_data,
         };
+        if says_shape(&draft.description) {
+            // Names in another encoding could not be compared.
+            let command = if self.utf8 { draft.command.as_slice() } else { b"\xff" };
+            let namespace = entry.namespace.as_deref();
+            self.shapes.take(&entry.description, namespace, &entry.tag, command);
+        }
         if entry.has_data {
             let parts = [Some(&draft.tag), draft.namespace.as_ref()];
             let exact = |name: &&Vec<u8>| name.is_ascii() || (self.utf8 && std::str::from_utf8(name).is_ok());

@@ -42,6 +42,8 @@ pub(crate) struct HandedOver {
     pub(crate) foreign: BTreeSet<String>,
     /// Schemas that are there already.
     pub(crate) there: BTreeSet<String>,
+    /// The user is no superuser.
+    pub(crate) extensions_stay: bool,
     left: Vec<String>,
     database: String,
 }
@@ -88,12 +90,14 @@ impl Within {
             .session
             .take()
             .ok_or_else(|| Error::internal("load within a database", "the transaction is not there"))?;
+        let superuser: String = session.value("SELECT pg_catalog.current_setting('is_superuser')")?;
         let cleared = clear(&mut session)?;
         Ok(HandedOver {
             held: session.into_held()?,
             back: self.back.clone(),
             foreign: cleared.foreign,
             there: cleared.there,
+            extensions_stay: superuser != "on",
             left: cleared.left,
             database: self.server.database.clone(),
         })

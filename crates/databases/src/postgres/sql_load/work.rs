@@ -15,8 +15,9 @@ use tokio_postgres::{Client, CopyInSink, SimpleQueryMessage};
 
 use super::super::plain::lexer::{Lexer, Next, STATEMENT_MAX, Sink, Statement};
 use super::super::plain::statement::{Verdict, judge, shown};
-use super::super::plain::words::Words;
+use super::super::plain::words::{Word, Words, roles_of};
 use super::super::plain::{EndMark, encoding_refusal};
+use super::super::server::{IS_THROW_AWAY, make_role};
 use super::failure::failure;
 use super::queue::{LOOK, Piece, Queue};
 use super::session::{Held, Open, Session};
@@ -42,22 +43,27 @@ pub(super) fn work(queue: &Queue, open: Open, guest: Option<Guest>, limits: Load
         }
     }
     let _ended = Ended(queue);
-    let (runtime, session, back, there) = match guest {
-        Some(Guest { held, back, there }) => {
+    let (runtime, session, back, there, extensions_stay) = match guest {
+        Some(Guest {
+            held,
+            back,
+            there,
+            extensions_stay,
+        }) => {
             let driven = Driven {
                 client: held.client,
                 driver: held.driver,
                 interrupt: held.interrupt,
                 reported: held.reported,
             };
-            (held.runtime, Some(driven), Some(back), there)
+            (held.runtime, Some(driven), Some(back), there, extensions_stay)
         }
         None => {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|e| Error::internal("start the runtime of a load", e))?;
-            (runtime, None, None, BTreeSet::new())
+            (runtime, None, None, BTreeSet::new(), false)
         }
     };
     let mut loader = Loader {
@@ -68,7 +74,9 @@ pub(super) fn work(queue: &Queue, open: Open, guest: Option<Guest>, limits: Load
         session,
         is_guest: back.is_some(),
         there,
+        extensions_stay,
         older_than: Vec::new(),
+        throw_away: false,
         transaction: String::new(),
         backend: 0,
         piece: Bytes::new(),
@@ -116,8 +124,12 @@ struct Loader<'a> {
     is_guest: bool,
     /// Schemas that need not be made.
     there: BTreeSet<String>,
+    /// Comments on extensions are left out.
+    extensions_stay: bool,
     /// Settings of [`NEWER`] that this server does not know.
     older_than: Vec<&'static str>,
+    /// The server is one of our own throw-away servers: roles that the text names are made there.
+    throw_away: bool,
     /// The number of the one transaction.
     transaction: String,
     backend: i32,
@@ -195,6 +207,7 @@ impl Loader<'_> {
             .map(|(name, _)| *name)
             .filter(|name| !known.iter().any(|k| k == name))
             .collect();
+        self.throw_away = self.values(IS_THROW_AWAY)? == ["t"];
         let backend = self.values("SELECT pg_catalog.pg_backend_pid()")?;
         self.backend = backend.first().and_then(|pid| pid.parse().ok()).unwrap_or(0);
         self.transaction = self
@@ -332,15 +345,19 @@ impl Loader<'_> {
 }
 
 impl Loader<'_> {
-    /// Whether a statement makes a schema that is there.
+    /// Whether a statement makes a schema that is there, or is a comment on an extension that stays what it is.
     fn is_there(&self, statement: &[u8]) -> bool {
-        if self.there.is_empty() {
+        if !self.is_guest {
             return false;
         }
-        let mut words = Words::new(statement, true);
-        let makes = words.next().is_some_and(|word| word.is("create")) && words.next().is_some_and(|word| word.is("schema"));
-        let name = words.next().filter(|_| makes).and_then(|word| word.name());
-        name.is_some_and(|name| self.there.contains(&name))
+        let words: Vec<Word<'_>> = Words::new(statement, true).take(3).collect();
+        match words.as_slice() {
+            [create, schema, name] if create.is("create") && schema.is("schema") => {
+                name.name().is_some_and(|name| self.there.contains(&name))
+            }
+            [comment, on, extension] if comment.is("comment") && on.is("on") => self.extensions_stay && extension.is("extension"),
+            _ => false,
+        }
     }
 }
 
@@ -355,6 +372,20 @@ fn drive(runtime: &Runtime, session: Session) -> Driven {
 
 fn abandoned() -> Error {
     Error::new(Code::Cancelled, "cancelled")
+}
+
+/// Whether a statement hands something to roles.
+fn names_roles(statement: &[u8]) -> bool {
+    let words: Vec<_> = Words::new(statement, true).take(3).collect();
+    match words.as_slice() {
+        [first, ..] if first.is("grant") || first.is("revoke") => true,
+        [first, second, ..] if first.is("create") && second.is("policy") => true,
+        [first, ..] if first.is("alter") => {
+            let mut rest = Words::new(statement, true).skip(1);
+            rest.any(|word| word.is("owner") || word.is("privileges"))
+        }
+        _ => false,
+    }
 }
 
 fn first_column(rows: &[SimpleQueryMessage]) -> Vec<String> {
@@ -394,6 +425,14 @@ impl Sink for Loader<'_> {
                 return Ok(Next::Rows);
             }
             _ if self.is_newer(statement.text) || self.is_there(statement.text) => {}
+            _ if self.throw_away && names_roles(statement.text) => {
+                for role in roles_of(statement.text) {
+                    if let Some(sql) = make_role(&role) {
+                        self.run(&sql, statement.line)?;
+                    }
+                }
+                self.run(text, statement.line)?;
+            }
             _ if statement.semicolons => self.run_single(text, statement.line)?,
             _ => self.run(text, statement.line)?,
         }

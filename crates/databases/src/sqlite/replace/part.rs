@@ -108,6 +108,14 @@ impl Pages {
     }
 }
 
+/// The schema's version in a file of ours, also one that is half another one by now.
+pub(super) fn cookie_of(path: &Path) -> Result<u32> {
+    let mut bytes = [0; 4];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut bytes, super::live::COOKIE.start as u64));
+    read.map_err(|e| writing(&e, path))?;
+    Ok(u32::from_be_bytes(bytes))
+}
+
 /// The pages that go out, while they are gathered.
 pub(super) struct Part {
     file: File,

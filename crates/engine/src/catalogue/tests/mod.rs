@@ -107,6 +107,8 @@ pub(crate) fn plan(name: &str, source: &Source, destinations: &[&Destination]) -
             keep_daily: Some(7),
             ..Retention::default()
         },
+        schedule: None,
+        paused_at: None,
         created_at: moment(0),
     }
 }

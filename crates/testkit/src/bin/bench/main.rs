@@ -11,6 +11,8 @@
     reason = "a measuring program: it starts stock tools, prints a table, and ends at the first surprise"
 )]
 
+mod replace;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -288,10 +290,18 @@ impl Bench {
                 ("everything: verified, loaded, counted", "shown", |o| o.seconds),
             ],
         );
+        self.replace_postgres(&server, &environment);
+        drop(server);
+        self.big_file();
+        self.replace_sqlite();
     }
 
-    fn sqlite(&self) {
+    /// A SQLite file of some 680 MB, as the source `lite`; made once.
+    fn big_file(&self) {
         let file = self.path("big.db");
+        if file.exists() {
+            return;
+        }
         let sql = "PRAGMA journal_mode=wal;
             CREATE TABLE events(id INTEGER PRIMARY KEY, token TEXT, amount REAL, payload TEXT);
             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 2900000)
@@ -304,6 +314,10 @@ impl Bench {
             std::fs::metadata(&file).unwrap().len() / 1_000_000
         );
         self.ok(&["source", "add", &format!("sqlite://{}", file.display()), "--name", "lite"]);
+    }
+
+    fn sqlite(&self) {
+        self.big_file();
         self.pair(
             "SQLite, zstd:3",
             &mut || {

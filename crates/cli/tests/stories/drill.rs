@@ -1,0 +1,346 @@
+//! Drills: a backup is rehearsed as deep as this machine can, and nothing of the rehearsal is left, however it ends.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use coffre_testkit::coffre::{Coffre, Running};
+use coffre_testkit::invariants::Invariants;
+use coffre_testkit::postgres::{Options, Postgres, Version};
+use coffre_testkit::tools::{Behaviour, FakeTools};
+use coffre_testkit::{is_root, run, wait_until};
+use serde_json::Value;
+
+use crate::crm::{long, protecting, small};
+use crate::postgres_main_job::SHOP;
+use crate::program;
+use crate::shop::{artifact, back_up, backups, large, protected, text};
+
+/// Owners, privileges, policies, and a name that would act if it were not data.
+const STRANGE: &str = r#"
+    CREATE ROLE "o'brien" NOLOGIN;
+    CREATE ROLE readers NOLOGIN;
+    CREATE TABLE secrets(id int PRIMARY KEY, body text CHECK (length(body) > 0));
+    ALTER TABLE secrets OWNER TO "o'brien";
+    ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY a_few ON secrets FOR SELECT TO readers USING (id > 1);
+    GRANT SELECT ON secrets TO readers;
+    INSERT INTO secrets VALUES (1, 'é'), (2, 'Été');
+    CREATE TABLE "x""; DROP TABLE secrets; --"(v text);
+    INSERT INTO "x""; DROP TABLE secrets; --" VALUES ('a'), (NULL);
+"#;
+
+/// Folders outside of the home in which runs keep something now.
+fn outside(home: &Path) -> Vec<PathBuf> {
+    let found = run(
+        "find",
+        [
+            home.join("runtime").to_str().unwrap(),
+            "-name",
+            "outside-*",
+            "-printf",
+            "%l\n",
+        ],
+    );
+    found.stdout.lines().map(PathBuf::from).collect()
+}
+
+/// Programs that work in one of these folders, or below the home.
+fn working_in(folders: &[PathBuf]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(cwd) = std::fs::read_link(entry.path().join("cwd")) else {
+            continue;
+        };
+        if folders.iter().any(|folder| cwd.starts_with(folder)) {
+            let name = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            found.push(format!("{}: {name}", entry.path().display()));
+        }
+    }
+    found
+}
+
+/// Nothing of a rehearsal is left: no process, no folder, no socket, nothing in the home's private folder.
+fn nothing_is_left(coffre: &Coffre, folders: &[PathBuf], what: &str) {
+    let mut places = folders.to_vec();
+    places.push(coffre.home());
+    let ended = wait_until(Duration::from_secs(10), || working_in(&places).is_empty());
+    assert!(ended, "{what}: {:?}", working_in(&places));
+    for folder in folders {
+        assert!(!folder.exists(), "{what}: {} is left", folder.display());
+    }
+    let left = run(
+        "find",
+        [
+            coffre.home().join("runtime").to_str().unwrap(),
+            "-mindepth",
+            "1",
+            "-not",
+            "-name",
+            "*.lock",
+        ],
+    );
+    assert_eq!(left.stdout, "", "{what}");
+}
+
+fn drill(coffre: &Coffre, source: &str) -> Value {
+    coffre.json(["drill", "latest", "--source", source])["drill"].clone()
+}
+
+#[test]
+fn a_sqlite_backup_is_rehearsed_and_counted() {
+    let (coffre, _) = protected();
+    let made = back_up(&coffre, "shop");
+    assert_eq!(
+        coffre.json(["show", text(&made, "code")])["backup"]["last_drill"],
+        Value::Null
+    );
+    let drill = drill(&coffre, "shop");
+    assert_eq!(
+        (text(&drill, "state"), text(&drill, "level")),
+        ("done", "counted"),
+        "{drill:#}"
+    );
+    assert_eq!((drill["tables"].as_u64(), drill["rows"].as_u64()), (Some(2), Some(1000)));
+    assert!(drill["restore_ms"].is_u64() && drill["error"].is_null(), "{drill:#}");
+    for shown in [
+        coffre.json(["show", text(&made, "code")])["backup"]["last_drill"].clone(),
+        coffre.json(["list"])["backups"][0]["last_drill"].clone(),
+        coffre.json(["source", "show", "shop"])["source"]["last_drill"].clone(),
+    ] {
+        assert_eq!(
+            (text(&shown, "level"), text(&shown, "at")),
+            ("counted", text(&drill, "ended_at"))
+        );
+        assert_eq!(shown["restore_ms"], drill["restore_ms"]);
+    }
+    let journal = coffre.json(["journal"])["entries"].clone();
+    assert_eq!(
+        (text(&journal[0], "action"), text(&journal[0], "result")),
+        ("drill.run", "ok")
+    );
+    nothing_is_left(&coffre, &[], "after a drill");
+    Invariants::of(&coffre).assert();
+}
+
+#[test]
+fn what_does_not_hold_is_found_and_the_status_says_so() {
+    let (coffre, _) = protected();
+    let server = Postgres::shared(Version::V15);
+    coffre.ok(["source", "add", &server.address(&small(server)), "--name", "crm"]);
+    for source in ["shop", "crm"] {
+        for what in ["a bit", "gone"] {
+            let made = back_up(&coffre, source);
+            let file = artifact(&coffre, &made);
+            if what == "gone" {
+                std::fs::remove_file(&file).unwrap();
+            } else {
+                let mut bytes = std::fs::read(&file).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&file, bytes).unwrap();
+            }
+            let outcome = coffre.run(["--json", "drill", text(&made, "code")]);
+            assert_eq!(
+                (outcome.status, outcome.error_code().as_str()),
+                (Some(3), "VERIFY_MISMATCH"),
+                "{outcome}"
+            );
+            let drill = &outcome.json()["drill"];
+            assert_eq!((text(drill, "state"), &drill["level"]), ("failed", &Value::Null), "{drill:#}");
+            assert!(text(&drill["error"], "message").len() > 10, "{drill:#}");
+            // Judged as a verification judges it: it is not green any more.
+            let copy = coffre.json(["show", text(&made, "code")])["backup"]["copies"][0]["state"].clone();
+            assert_eq!(copy, if what == "gone" { "missing" } else { "corrupt" });
+            let journal = coffre.json(["journal"])["entries"].clone();
+            assert_eq!(
+                (text(&journal[0], "action"), text(&journal[0], "result")),
+                ("drill.run", "failed")
+            );
+            coffre.ok(["delete", text(&made, "code"), "--yes"]);
+        }
+    }
+    nothing_is_left(&coffre, &[], "after failed drills");
+}
+
+#[test]
+fn every_version_of_postgres_is_rehearsed_in_its_own_server() {
+    for version in Version::ALL {
+        let server = Postgres::start(version, Options::default());
+        let database = server.create_database();
+        server.sql(&database, SHOP);
+        server.sql(&database, STRANGE);
+        let coffre = protecting(&server.address(&database), None);
+        for format in ["custom", "plain"] {
+            let line = [
+                "source",
+                "edit",
+                "crm",
+                "--format",
+                format,
+                "--tool-path",
+                version.bin().to_str().unwrap(),
+            ]
+            .map(str::to_owned);
+            coffre.ok(line);
+            back_up(&coffre, "crm");
+            let drill = drill(&coffre, "crm");
+            assert_eq!(
+                (text(&drill, "state"), text(&drill, "level")),
+                ("done", "counted"),
+                "{version:?} {format}: {drill:#}"
+            );
+            assert_eq!(
+                (drill["tables"].as_u64(), drill["rows"].as_u64()),
+                (Some(4), Some(7004)),
+                "{drill:#}"
+            );
+            assert_eq!(text(&drill, "server_version"), version.number());
+            // Owners and privileges were rehearsed as well: nothing is told of roles that had to be left out.
+            let codes: Vec<&str> = drill["remarks"].as_array().unwrap().iter().map(|r| text(r, "code")).collect();
+            let expected: &[&str] = if version == Version::V15 { &[] } else { &["TOOL_MISSING"] };
+            assert_eq!(codes, expected, "{version:?} {format}: {drill:#}");
+        }
+        assert!(server.sessions("coffre").is_empty());
+        nothing_is_left(&coffre, &[], "after a drill");
+        Invariants::of(&coffre).server(&server).assert();
+    }
+}
+
+#[test]
+fn where_no_server_fits_the_depth_and_the_reason_are_told() {
+    let server = Postgres::start(Version::V18, Options::default());
+    let database = small(&server);
+    let coffre = protecting(&server.address(&database), None);
+    let tools = FakeTools::new();
+    for tool in ["pg_dump", "pg_restore"] {
+        tools.put(&Version::V18.tool(tool), &Behaviour::Real);
+    }
+    coffre.ok(["source", "edit", "crm", "--tool-path", tools.folder().to_str().unwrap()]);
+    back_up(&coffre, "crm");
+    let drilled = coffre.run(["drill", "latest", "--source", "crm"]);
+    assert_eq!(drilled.status, Some(0), "{drilled}");
+    assert!(drilled.stderr.contains("18") && !drilled.stdout.contains('✓'), "{drilled}");
+    let drill = drill(&coffre, "crm");
+    assert_eq!(
+        (text(&drill, "state"), text(&drill, "level")),
+        ("done", "structure"),
+        "{drill:#}"
+    );
+    assert_eq!(text(&drill["remarks"][0], "code"), "TOOL_TOO_OLD", "{drill:#}");
+    assert!(drill["restore_ms"].is_null() && drill["rows"].is_null());
+    // Nor can it be looked into here, and that says why.
+    coffre.fails(
+        ["open", "latest", "--source", "crm", "--table", "public.orders"],
+        "TOOL_TOO_OLD",
+        1,
+    );
+    nothing_is_left(&coffre, &[], "without a server");
+}
+
+/// Starts a drill and answers it with the folders of its server, as soon as they are there.
+fn begun(coffre: &Coffre) -> (Running, Vec<PathBuf>) {
+    let running = coffre.spawn(["--json", "drill", "latest", "--source", "crm"]);
+    let mut folders = Vec::new();
+    let there = wait_until(Duration::from_secs(20), || {
+        folders = outside(&coffre.home());
+        !folders.is_empty() || !is_root()
+    });
+    assert!(there, "the drill makes no folder: {}", running.stderr_so_far());
+    (running, folders)
+}
+
+#[test]
+fn a_drill_that_is_killed_or_stopped_leaves_nothing() {
+    let server = Postgres::shared(Version::V15);
+    let database = long(server);
+    let coffre = protecting(&server.address(&database), None);
+    back_up(&coffre, "crm");
+    type Reached = fn(&Path) -> bool;
+    let moments: [(&str, Reached); 5] = [
+        ("as its folder is there", |_| true),
+        ("during initdb", |place| place.join("data/PG_VERSION").exists()),
+        ("as its server starts", |place| place.join("data/postmaster.pid").exists()),
+        ("as it can be reached", |place| place.join(".s.PGSQL.5432").exists()),
+        ("while it loads", |place| {
+            // The databases of a new server are three; the fourth is the one that is being loaded.
+            std::fs::read_dir(place.join("data/base")).is_ok_and(|found| found.count() > 3)
+        }),
+    ];
+    for (what, reached) in moments {
+        for (signal, status) in [(libc::SIGKILL, None), (libc::SIGTERM, Some(143)), (libc::SIGINT, Some(130))] {
+            let (running, folders) = begun(&coffre);
+            let place = folders.first().cloned().unwrap_or_default();
+            assert!(wait_until(Duration::from_secs(20), || reached(&place)), "{what}");
+            running.signal(signal);
+            let outcome = running.wait();
+            assert_eq!(outcome.status, status, "{what}: {outcome}");
+            // The server ends by itself, whoever was killed.
+            let ended = wait_until(Duration::from_secs(10), || working_in(&folders).is_empty());
+            assert!(ended, "{what}, signal {signal}: {:?}", working_in(&folders));
+            // What a kill left is gone with the next start.
+            coffre.ok(["list"]);
+            nothing_is_left(&coffre, &folders, what);
+            let state = if signal == libc::SIGKILL { "interrupted" } else { "cancelled" };
+            let rows =
+                coffre_testkit::invariants::ask_catalogue(&coffre.home(), "SELECT state FROM drills ORDER BY id DESC LIMIT 1");
+            assert_eq!(rows, [state], "{what}");
+            // The backup is as good as before, and free.
+            assert_eq!(text(&backups(&coffre)[0], "state"), "verified");
+            assert_eq!(backups(&coffre)[0]["last_drill"], Value::Null);
+        }
+    }
+    let after = drill(&coffre, "crm");
+    assert_eq!(text(&after, "level"), "counted", "{after:#}");
+    assert!(server.sessions("coffre").is_empty());
+    Invariants::of(&coffre).server(server).assert();
+}
+
+#[test]
+fn a_killed_drill_of_a_file_leaves_nothing() {
+    let coffre = Coffre::new(program());
+    let db = coffre.work("large.db");
+    large(&db, 40);
+    coffre.ok(["source", "add", &crate::shop::address(&db), "--name", "crm"]);
+    back_up(&coffre, "crm");
+    for signal in [libc::SIGKILL, libc::SIGTERM] {
+        let running = coffre.spawn(["drill", "latest", "--source", "crm"]);
+        let partial = || {
+            let found = run(
+                "find",
+                [coffre.home().join("runtime").to_str().unwrap(), "-name", "*partial*"],
+            );
+            !found.stdout.is_empty()
+        };
+        assert!(wait_until(Duration::from_secs(20), partial), "{}", running.stderr_so_far());
+        running.signal(signal);
+        running.wait();
+        coffre.ok(["list"]);
+        nothing_is_left(&coffre, &[], "a killed drill");
+    }
+}
+
+#[test]
+fn an_ordinary_user_rehearses_as_well() {
+    if !is_root() {
+        return; // Then every other story shows it.
+    }
+    let server = Postgres::shared(Version::V15);
+    let database = small(server);
+    let shown = coffre_testkit::run("mktemp", ["-d", "/tmp/coffre-program-XXXXXX"]).stdout;
+    let folder = PathBuf::from(shown.trim());
+    let copy = folder.join("coffre");
+    std::fs::copy(program(), &copy).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut coffre = Coffre::without_vault(&copy);
+    assert!(run("chown", ["-R", "nobody:", coffre.folder().to_str().unwrap()]).ok());
+    let words = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"];
+    coffre.under(words.map(Into::into).to_vec());
+    coffre.ok(["vault", "init"]);
+    coffre.ok(["source", "add", &server.address(&database), "--name", "crm"]);
+    back_up(&coffre, "crm");
+    let drill = drill(&coffre, "crm");
+    assert_eq!(text(&drill, "level"), "counted", "{drill:#}");
+    nothing_is_left(&coffre, &[], "an ordinary user's drill");
+    std::fs::remove_dir_all(folder).unwrap();
+}

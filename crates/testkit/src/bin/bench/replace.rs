@@ -1,0 +1,204 @@
+//! Replacing live data: how long it takes beside stock tools, how long nobody could query, and how long taking it back takes.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use coffre_testkit::postgres::Postgres;
+
+use super::{Bench, Ours, median, pairs};
+
+/// A client that queries all along, each time anew.
+struct Client {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Duration>,
+}
+
+impl Client {
+    /// Runs `query` again and again; what is measured is the longest time between two that were answered.
+    fn start(mut query: impl FnMut() -> bool + Send + 'static) -> Client {
+        let stop = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            let mut last = Instant::now();
+            while !over.load(Ordering::Relaxed) {
+                if query() {
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+            }
+            longest.max(last.elapsed())
+        });
+        Client { stop, thread }
+    }
+
+    /// The longest gap, in milliseconds.
+    fn longest_gap(self) -> f64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap().as_secs_f64() * 1000.0
+    }
+}
+
+/// A stock client that is asked once; whether it was answered.
+fn answered(program: &str, arguments: &[String]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|out| out.status.success())
+}
+
+/// What was measured of one replacement and its undo.
+struct Measured {
+    ours: Ours,
+    /// While nothing went on: what starting a client costs.
+    quiet: f64,
+    gap: f64,
+    undo: f64,
+    undo_gap: f64,
+}
+
+/// Everything of a replacement but the safety backup.
+fn apart_from_safety(ours: &Ours) -> f64 {
+    let parts = ["look", "verify", "prepare", "load", "compare", "swap", "check"];
+    ours.laps
+        .iter()
+        .filter(|(n, _)| parts.contains(&n.as_str()))
+        .map(|(_, s)| s)
+        .sum()
+}
+
+impl Bench {
+    pub(super) fn replace_postgres(&self, server: &Postgres, environment: &[(&str, String)]) {
+        let socket = server.socket_folder().display().to_string();
+        let line = |sql: &str| -> Vec<String> {
+            [
+                "-h",
+                &socket,
+                "-p",
+                &server.port().to_string(),
+                "-U",
+                "postgres",
+                "-d",
+                "big",
+                "-qAtXc",
+                sql,
+            ]
+            .map(str::to_owned)
+            .into()
+        };
+        let query = line("SELECT id FROM people LIMIT 1");
+        let measured = self.replacements("pgr", &|| {
+            let query = query.clone();
+            Client::start(move || answered("psql", &query))
+        });
+        let stock: Vec<f64> = (0..pairs())
+            .map(|_| {
+                server.create_database_named("stock");
+                let seconds = self.stock(
+                    "zstd -q -d -c stock.dump.zst | pg_restore --single-transaction -d stock",
+                    environment,
+                );
+                server.drop_database("stock");
+                seconds
+            })
+            .collect();
+        self.print("PostgreSQL", "zstd -d | pg_restore", &measured, Some(&stock));
+    }
+
+    pub(super) fn replace_sqlite(&self) {
+        let file = self.path("big.db").display().to_string();
+        self.ok(&["backup", "--source", "lite"]);
+        let query = vec![file.clone(), "SELECT id FROM events LIMIT 1".to_owned()];
+        let measured = self.replacements("lite", &|| {
+            let query = query.clone();
+            Client::start(move || answered("sqlite3", &query))
+        });
+        self.print("SQLite, a reader", "", &measured, None);
+        self.stock(&format!("sqlite3 '{file}' 'CREATE TABLE IF NOT EXISTS beat(at)'"), &[]);
+        self.ok(&["backup", "--source", "lite"]);
+        let beat = vec![
+            "-cmd".to_owned(),
+            ".timeout 30000".to_owned(),
+            file,
+            "INSERT INTO beat VALUES (1)".to_owned(),
+        ];
+        let measured = self.replacements("lite", &|| {
+            let beat = beat.clone();
+            Client::start(move || answered("sqlite3", &beat))
+        });
+        self.print("SQLite, a writer that waits", "", &measured, None);
+    }
+
+    /// Replaces by the latest manual backup and takes that back, with a client at work all along.
+    fn replacements(&self, source: &str, client: &dyn Fn() -> Client) -> Vec<Measured> {
+        let list = self.ok(&["list", "--source", source]);
+        let backups = list["backups"].as_array().unwrap();
+        let code = backups.iter().find(|b| b["trigger"] == "manual").unwrap()["code"]
+            .as_str()
+            .unwrap();
+        (0..pairs())
+            .map(|_| {
+                let quiet = client();
+                std::thread::sleep(Duration::from_secs(1));
+                let quiet = quiet.longest_gap();
+                let watching = client();
+                let ours = self.ours(&["restore", code, "--replace", "--yes", "--no-countdown"]);
+                let gap = watching.longest_gap();
+                let kept = self.ok(&["undo"]);
+                let id = kept["restores"][0]["id"].as_str().unwrap().to_owned();
+                let watching = client();
+                let began = Instant::now();
+                self.ok(&["undo", &id]);
+                let undo = began.elapsed().as_secs_f64();
+                let undo_gap = watching.longest_gap();
+                self.ok(&["undo", &id, "--forget"]);
+                Measured {
+                    ours,
+                    quiet,
+                    gap,
+                    undo,
+                    undo_gap,
+                }
+            })
+            .collect()
+    }
+
+    fn print(&self, what: &str, against: &str, measured: &[Measured], stock: Option<&[f64]>) {
+        let middle = |figure: &dyn Fn(&Measured) -> f64| median(measured.iter().map(figure).collect());
+        let most = |figure: &dyn Fn(&Measured) -> f64| measured.iter().map(figure).fold(0.0, f64::max);
+        let mine = middle(&|m| apart_from_safety(&m.ours));
+        match stock {
+            Some(stock) => {
+                let theirs = median(stock.to_vec());
+                println!(
+                    "| {what}: replaced, safety backup apart, against {against} into an empty database | {mine:.2} s | {theirs:.2} s | **{:.2}** | ≤ 1.15 |",
+                    mine / theirs
+                );
+            }
+            None => println!("| {what}: replaced, safety backup apart | {mine:.2} s | | | shown |"),
+        }
+        println!(
+            "| {what}: longest time without an answer, of {} | {:.0} ms | {:.0} ms while nothing went on | | < 200 ms |",
+            measured.len(),
+            most(&|m| m.gap),
+            most(&|m| m.quiet)
+        );
+        println!(
+            "| {what}: undo, the whole command | {:.2} s | | | < 1 s |",
+            middle(&|m| m.undo)
+        );
+        println!(
+            "| {what}: longest time without an answer during the undo | {:.0} ms | | | < 200 ms |",
+            most(&|m| m.undo_gap)
+        );
+        let laps: Vec<String> = measured[measured.len() / 2]
+            .ours
+            .laps
+            .iter()
+            .map(|(n, s)| format!("{n} {s:.2} s"))
+            .collect();
+        println!("| {what}: the parts ({}) | | | | |", laps.join(", "));
+    }
+}
