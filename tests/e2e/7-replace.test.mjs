@@ -36,7 +36,7 @@ async function pictures(desk, name) {
         await until('the size', async () => Math.abs((await desk.driver.executeScript('return innerWidth')) - width) < 20)
         await desk.picture(`${name}.${language}.${theme}${width < 1000 ? '.960' : ''}`)
         const wider = await desk.driver.executeScript(
-          'return [document.documentElement, ...document.querySelectorAll(".sheet-body,.sheet-head,.sheet-foot")].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className || "page")',
+          'return [document.documentElement, ...document.querySelectorAll(".sheet-body,.sheet-head,.sheet-foot")].filter((e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth + 1 || (e.closest(".sheet")?.scrollWidth ?? 0) > (e.closest(".sheet")?.clientWidth ?? 0) + 1).map((e) => e.className || "page")',
         )
         if (wider.length) problems.push(`${name} ${language} ${width}: wider than the window: ${wider}`)
         for (const finding of await findings(desk)) problems.push(`${name} ${language} ${theme}: ${finding}`)
@@ -107,7 +107,7 @@ while True:
     ['orders', '2,301', '2,400', '+99'],
   ])
   const preview = await desk.text(SHEET)
-  for (const words of ['1 table vanishes', 'orders.vat_no (TEXT) goes: the backup does not have it.', '2026-11-20 18:30', 'Backup read to its end', 'python3', 'one click brings it back'])
+  for (const words of ['1 table vanishes: promo', 'orders.vat_no (TEXT) goes: the backup does not have it.', '2026-11-20 18:30', 'Backup read to its end', 'python3', 'one click brings it back'])
     assert.ok(preview.includes(words), `${words}: ${preview}`)
   await pictures(desk, 'replace-2-preview')
   assert.equal(dump(file), before, 'a preview changes nothing')

@@ -975,7 +975,7 @@ export type Plan = {
   destinations: Array<string>,
   /** How much each backup holds. */
   kind: Kind,
-  /** The interval, where one is set: decides the type of the backups. Nothing runs by itself before the scheduler exists. */
+  /** The interval, where one is set: decides the type of the backups. */
   every: BackupType | null,
   /** Compression. */
   compression: Compression,
@@ -985,6 +985,10 @@ export type Plan = {
   key_id: Id | null,
   /** What is kept. */
   retention: Retention,
+  /** When it is due by itself; nothing for a plan that a person starts. */
+  schedule: PlanSchedule | null,
+  /** Since when it is not started by itself. */
+  paused_at: string | null,
   /** When it was made. */
   created_at: string,
 }
@@ -1062,6 +1066,18 @@ export type PlanRow = {
   last_error: CoffreError | null,
 }
 
+/** When a plan is due. */
+export type PlanSchedule = {
+  /** Five fields of cron: minute, hour, day of the month, month, day of the week. */
+  cron: string,
+  /** The IANA time zone in which they are meant. */
+  time_zone: string,
+  /** Wait for the network (a destination or source that is reached over it). */
+  wait_for_network: boolean,
+  /** Wait for mains power. */
+  wait_for_power: boolean,
+}
+
 /** A plan that uses a destination. Plans of several sources may have one name. */
 export type PlanThere = {
   /** Its id. */
@@ -1136,7 +1152,7 @@ export type Protection = {
   copies: number,
   /** In how many places they are. */
   places: number,
-  /** How long a restore took when one was last made. */
+  /** How long a restore took when one was last made or rehearsed. */
   restore_ms: number | null,
   /** The open error of the last run, where there is one. */
   error: CoffreError | null,
