@@ -5,8 +5,10 @@
 //! |---|---|
 //! | `arguments.rs` | the command line |
 //! | `desktop.rs` | what is shared: the application's handle and Coffre, once it is open |
+//! | `drawing.rs` | how the web view draws |
 //! | `ipc.rs` | commands of the window |
 //! | `main_window.rs` | the one window: made, shown, hidden, closed |
+//! | `page.rs` | the window's page, with the first answers in it |
 //! | `tray.rs` | the icon with its menu |
 //! | `shell.rs` | what Coffre asks of a desktop: file dialogs, folders, the end |
 //! | `portal.rs` | whether this desktop has file dialogs |
@@ -16,10 +18,12 @@
 
 mod arguments;
 mod desktop;
+mod drawing;
 mod ipc;
 mod login;
 mod main_window;
 mod notifications;
+mod page;
 #[cfg(test)]
 mod permissions;
 mod portal;
@@ -40,6 +44,7 @@ use desktop::Desktop;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    drawing::choose();
     start::prepare();
     let words = Words::new(system_language());
     let arguments = match Arguments::parse(std::env::args_os().skip(1), &words) {

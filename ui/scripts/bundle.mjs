@@ -16,20 +16,22 @@ for (const name of readdirSync(assets)) {
   texts.set(name, content.toString())
 }
 
-// What the page names, what the start asks for (the backend, one language: the larger one), and whatever these import at once.
+// What the page names, one language (the larger one), all views, and whatever these import at once: all but charts and the engine's words.
 const page = readFileSync(join(dist, 'index.html'), 'utf8')
-const named = [...page.matchAll(/assets\/([^"]+\.(?:js|css))/g)].map((found) => found[1])
 const called = (start) => [...sizes.keys()].filter((name) => name.startsWith(`${start}-`))
 const words = [...called('en'), ...called('fr')].sort((a, b) => sizes.get(b) - sizes.get(a))
-const backend = called('tauri')
-if (words.length !== 2 || backend.length !== 1) throw new Error(`unexpected files: ${[...words, ...backend]}`)
+const views = called('rest').filter((name) => name.endsWith('.js'))
+if (words.length !== 2 || views.length !== 1) throw new Error(`unexpected files: ${[...words, ...views]}`)
+const all = [...page.matchAll(/assets\/([^"]+\.(?:js|css))/g)].map((found) => found[1])
+// The page asks for both languages.
+const named = all.filter((name) => !words.includes(name))
 const first = new Set()
 const add = (name) => {
   if (!sizes.has(name) || first.has(name)) return
   first.add(name)
   for (const found of texts.get(name).matchAll(/(?:from|import)\s*["']\.\/([^"']+\.js)["']/g)) add(found[1])
 }
-for (const name of [...named, ...backend, words[0]]) add(name)
+for (const name of [...named, ...views, words[0]]) add(name)
 
 const sum = (names) => [...names].reduce((total, name) => total + sizes.get(name), 0)
 const total = sum(first)

@@ -149,6 +149,12 @@ pub trait Replace: Send {
     /// Exact rows per table of what was loaded and is not live yet.
     fn counts(&mut self, plan: &Replacement) -> Result<Vec<TableCount>>;
 
+    /// Tables of somebody else that a replacement `Within` leaves as they are, by how their names begin (`auth.`): known once `load` has begun.
+    /// They are in no comparison.
+    fn left_alone(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The moment: refuses new connections, lets who is at work finish for a moment, ends them politely, and has the two change places (`Within`: commits).
     /// Afterwards everybody can connect again. All or nothing, also when killed in the middle.
     ///

@@ -4,6 +4,7 @@ import userEvent from '@testing-library/user-event'
 import axe from 'axe-core'
 import { expect, vi } from 'vitest'
 import App from '../app/App.svelte'
+import { later } from '../app/later.svelte'
 import { setBackend } from '../backend'
 import { type MemoryBackend, type MemoryOptions, memoryBackend } from '../backend/memory/memory'
 import { clock } from '../i18n/format.svelte'
@@ -30,6 +31,7 @@ export async function start(
   window.location.hash = path
   const { backend, memory } = memoryBackend({ backups: 900, language: 'en', ...options })
   setBackend(backend)
+  await later.load()
   render(App, { backend })
   await screen.findByRole('main')
   return { memory, user: userEvent.setup() }

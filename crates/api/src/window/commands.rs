@@ -131,7 +131,20 @@ commands! {
     quit: super::running::Quit => ();
 }
 
+/// What the window asks for before it can show anything.
+const FIRST: [&str; 6] = ["about", "list_settings", "running", "attention", "adapters", "overview"];
+
 impl Window {
+    /// The answers to what a window asks for first, by the name of the command, so that they can be put into its page: it shows its first
+    /// picture without asking. What is refused is left out; the window asks for it, and is told why.
+    pub fn first_answers(&self) -> Value {
+        let answers = FIRST.into_iter().filter_map(|command| {
+            let answer = self.dispatch(command, Value::Null).ok()?;
+            Some((command.to_owned(), answer))
+        });
+        Value::Object(answers.collect())
+    }
+
     /// Carries out one command. Blocks until it is done (a test of a source waits for its server, a restore's preview reads the whole
     /// backup): call it from a thread that may wait.
     ///

@@ -35,11 +35,12 @@ pub mod tray;
 #[cfg(test)]
 mod typescript;
 pub mod undos;
+mod watch;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -59,10 +60,6 @@ pub use wire::WireError;
 use crate::words::Language;
 use crate::{Coffre, Opening};
 
-/// How often another process's changes are looked for. Asking costs some microseconds and touches no disk.
-const LOOK_FOR_CHANGES: Duration = Duration::from_secs(1);
-/// How often destinations that did not answer are asked again, and what a process that died meanwhile left is put to rest.
-const LOOK_AROUND: Duration = Duration::from_secs(15);
 /// How often what could not be put to rest is tried again.
 const TRY_THE_STUCK: Duration = Duration::from_secs(300);
 /// How often a catalogue that could not be opened is tried again, at most.
@@ -191,7 +188,7 @@ impl Window {
         let watched = Arc::downgrade(&window.0);
         std::thread::Builder::new()
             .name("watch".into())
-            .spawn(move || watch(&watched))
+            .spawn(move || watch::watch(&watched))
             .map_err(|e| Error::internal("start a thread", e))?;
         Ok(window)
     }
@@ -465,44 +462,6 @@ fn open_door(opening: &Opening) -> Door {
     match opened {
         Ok(opened) => Door::Open(opened),
         Err(error) => Door::Shut(error, Instant::now()),
-    }
-}
-
-/// Sees what other processes change on the same home, until the window is gone.
-fn watch(window: &Weak<Inner>) {
-    let mut looked_around = Instant::now();
-    loop {
-        std::thread::sleep(LOOK_FOR_CHANGES);
-        let Some(inner) = window.upgrade() else { return };
-        let window = Window(inner);
-        window.see_whether_it_vanished();
-        if looked_around.elapsed() >= LOOK_AROUND {
-            looked_around = Instant::now();
-            window.look_around();
-        }
-        let changed = match &*window.0.door.read().unwrap_or_else(PoisonError::into_inner) {
-            Door::Closed => return,
-            Door::Shut(..) => continue,
-            Door::Open(opened) => opened
-                .coffre
-                .engine
-                .catalogue
-                .changes_of_others()
-                .map(|now| opened.seen.swap(now, Ordering::SeqCst) != now),
-        };
-        match changed {
-            Ok(true) => {
-                window.changed(tags(&Noun::ALL));
-                // What another process added is looked at soon; what it changes all the time (a run) is not a reason to look each second.
-                if looked_around.elapsed() >= LOOK_FOR_CHANGES * 3 {
-                    looked_around = Instant::now();
-                    window.look_around();
-                }
-            }
-            Ok(false) => {}
-            // What is wrong with the catalogue is told by every command that needs it; here only the look fails.
-            Err(error) => tracing::warn!(%error, "look for changes of other processes"),
-        }
     }
 }
 

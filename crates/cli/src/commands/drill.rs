@@ -69,6 +69,12 @@ pub(super) fn open(coffre: &Coffre, given: &args::Open, out: &Out, cancel: &Canc
         Some("sql") => Some(ExportFormat::Sql),
         Some(_) => Some(ExportFormat::Csv),
     };
+    if let Some(to) = &given.to
+        && to.symlink_metadata().is_ok()
+    {
+        // Said before a database is made for nothing; writing decides.
+        return Err(Error::new(Code::Refused, "file_exists").with("path", to.display().to_string()));
+    }
     let bar = Bar::new(out.words, out.quiet || out.json);
     let opened = coffre.open_inside(&backup, &bar, cancel);
     bar.clear();

@@ -339,13 +339,14 @@ fn a_postgres_backup_is_looked_into_and_a_table_comes_back() {
             .collect();
         assert_eq!(tables.len(), NAMES.len() + 6, "{tables:?}");
         shows_the_values(&rows(&coffre, "public.good", &[]));
-        for (at, name) in NAMES.iter().enumerate() {
-            // As a person would type it, and as the list shows it.
+        // Each look makes a server: every name on one version, two of them on the others.
+        let whole = version == Version::V15;
+        let names = if whole { &NAMES[..] } else { &NAMES[..2] };
+        let few = ["public.good", "public.kinds", "\"Back Office\".\"Order\""];
+        let tables: Vec<String> = tables.into_iter().filter(|t| whole || few.contains(&t.as_str())).collect();
+        for (at, name) in names.iter().enumerate() {
+            // As a person would type it; the list's own form is used below.
             assert_eq!(rows(&coffre, name, &[])["rows"], json!([[at.to_string()]]), "{name:?}");
-            assert_eq!(
-                rows(&coffre, &format!("public.{name}"), &[])["rows"],
-                json!([[at.to_string()]])
-            );
         }
         let kinds = rows(&coffre, "public.kinds", &[]);
         assert_eq!(
@@ -369,7 +370,9 @@ fn a_postgres_backup_is_looked_into_and_a_table_comes_back() {
         let long = rows(&coffre, "long", &[])["rows"][0][0].as_str().unwrap().to_owned();
         assert!(long.ends_with('…') && long.chars().count() == 1001);
         assert_eq!(rows(&coffre, "nothing", &[])["rows"], json!([[]]));
-        pages_and_search(&coffre, "many");
+        if whole {
+            pages_and_search(&coffre, "many");
+        }
         assert_eq!(rows(&coffre, "good", &["--search", "É"])["total"], 1, "{version:?}");
         coffre.fails(
             ["open", "latest", "--source", "crm", "--table", "pg_catalog.pg_class"],
@@ -434,10 +437,10 @@ fn a_postgres_backup_is_looked_into_and_a_table_comes_back() {
                 "public"
             };
             same(table, &database, &format!("{schema}.{}", quote_identifier(&name)));
-            let again = back(table, &into, &[]);
-            assert_eq!((again.status, again.error_code().as_str()), (Some(4), "REFUSED"), "{again}");
         }
-        for name in NAMES {
+        let again = back("good", &into, &[]);
+        assert_eq!((again.status, again.error_code().as_str()), (Some(4), "REFUSED"), "{again}");
+        for name in names {
             let outcome = back("good", &into, &["--as", &format!("again {name}")]);
             assert_eq!(outcome.status, Some(0), "{outcome}");
         }

@@ -58,6 +58,7 @@ fn live_data_is_previewed_replaced_and_brought_back() {
             server.sql("postgres", &sql)
         };
         let coffre = protecting(&server.address(&database), None);
+        coffre.ok(["source", "edit", "crm", "--tool-path", version.bin().to_str().unwrap()]);
         let made = back_up(&coffre, "crm");
         let good = (content(server, &database), about(&database));
         spoil(server, &database);
@@ -107,7 +108,7 @@ fn live_data_is_previewed_replaced_and_brought_back() {
 fn a_role_that_may_make_no_database_replaces_within_one_transaction() {
     let server = Postgres::shared(Version::V15);
     let role = format!("tenant{}", server.create_database());
-    server.create_role(&role, Some("secret"));
+    server.create_role(&role, Some("Zug-um-Zug 41"));
     let database = server.create_database();
     let name = quote_identifier(&database);
     server.sql(
@@ -116,7 +117,7 @@ fn a_role_that_may_make_no_database_replaces_within_one_transaction() {
     );
     let script = format!("SET ROLE {}; {}", quote_identifier(&role), crate::crm::SMALL);
     server.sql(&database, &script);
-    let coffre = protecting(&server.address_as(&role, &database), Some("secret"));
+    let coffre = protecting(&server.address_as(&role, &database), Some("Zug-um-Zug 41"));
     let made = back_up(&coffre, "crm");
     let good = content(server, &database);
     let owned = |sql: &str| server.sql(&database, &format!("SET ROLE {}; {sql}", quote_identifier(&role)));
@@ -133,7 +134,44 @@ fn a_role_that_may_make_no_database_replaces_within_one_transaction() {
     let undone = coffre.json(["undo", text(&done["restore"], "id")]);
     assert_eq!(text(&undone["restore"], "state"), "undone", "{undone:#}");
     assert_eq!(content(server, &database), spoilt);
-    Invariants::of(&coffre).secret("secret").assert();
+    Invariants::of(&coffre).secret("Zug-um-Zug 41").assert();
+}
+
+/// A managed server: schemas that belong to somebody else, with tables that change on their own.
+#[test]
+fn schemas_of_somebody_else_stay_as_they_are() {
+    let server = Postgres::shared(Version::V15);
+    let role = format!("tenant{}", server.create_database());
+    server.create_role(&role, Some("Zug-um-Zug 41"));
+    let database = server.create_database();
+    let (name, tenant) = (quote_identifier(&database), quote_identifier(&role));
+    server.sql("postgres", &format!("GRANT CREATE, CONNECT ON DATABASE {name} TO {tenant}"));
+    server.sql(
+        &database,
+        &format!(
+            "CREATE SCHEMA auth; CREATE TABLE auth.users AS SELECT g AS id FROM generate_series(1, 7) g;
+             GRANT USAGE ON SCHEMA auth TO {tenant}; GRANT SELECT ON auth.users TO {tenant};
+             CREATE SCHEMA shop AUTHORIZATION {tenant}; SET ROLE {tenant};
+             CREATE TABLE shop.orders AS SELECT g AS id FROM generate_series(1, 50) g"
+        ),
+    );
+    let coffre = protecting(&server.address_as(&role, &database), Some("Zug-um-Zug 41"));
+    let made = back_up(&coffre, "crm");
+    server.sql(
+        &database,
+        "INSERT INTO auth.users VALUES (8), (9); DELETE FROM shop.orders WHERE id > 5; CREATE TABLE shop.extra(x int)",
+    );
+    server.sql(&database, &format!("ALTER TABLE shop.extra OWNER TO {tenant}"));
+    let done = coffre.json(&replacing(text(&made, "code"))[1..]);
+    assert_eq!(text(&done["restore"], "state"), "done", "{done:#}");
+    assert_eq!(server.sql(&database, "SELECT count(*) FROM shop.orders"), "50");
+    assert_eq!(
+        server.sql(&database, "SELECT count(*) FROM auth.users"),
+        "9",
+        "not ours, and not touched"
+    );
+    assert_eq!(server.sql(&database, "SELECT to_regclass('shop.extra') IS NULL"), "t");
+    assert!(done["restore"]["remarks"].to_string().contains("auth"), "{done:#}");
 }
 
 #[test]

@@ -174,6 +174,29 @@ pub(crate) fn now(
     Ok(counts)
 }
 
+/// Rows of everything that this user may read in whole, now and all at the same instant; and the names of what he may not.
+pub(crate) fn readable_now(session: &mut Session, stall: Duration) -> Result<(Vec<TableCount>, Vec<String>)> {
+    begin(session)?;
+    let (counted, closed) = readable(session)?;
+    let counts = count(session, &counted, stall)?;
+    session.run("COMMIT")?;
+    Ok((counts, closed))
+}
+
+/// The tables that this user may read in whole, and the names of the others.
+pub(crate) fn readable(session: &mut Session) -> Result<(Vec<Table>, Vec<String>)> {
+    let all = tables::list(session)?;
+    let selection = tables::select(&all, &coffre_model::source::SourceOptions::default())?;
+    let standby: bool = session.value("SELECT pg_catalog.pg_is_in_recovery()")?;
+    let (readable, closed): (Vec<&Table>, Vec<&Table>) = selection
+        .counted(standby)
+        .partition(|table| table.readable && table.schema_open && !table.hides_rows);
+    Ok((
+        readable.into_iter().cloned().collect(),
+        closed.into_iter().map(Table::display).collect(),
+    ))
+}
+
 /// Compares what was counted in the snapshot with the rows that the dump itself holds, table by table. A table of which the dump has nothing
 /// counts as empty; rows of extensions' own tables are in the dump but are not counted.
 ///

@@ -31,6 +31,8 @@ use super::archive::Archive;
 use super::connect::{Server, Session};
 use super::counts;
 use super::load::{PgLoad, Surroundings};
+use super::names::quote_ident;
+use super::tables::listed;
 use super::target;
 use super::tools::{Found as FoundTools, Search};
 
@@ -46,6 +48,8 @@ pub(crate) struct PgReplace {
     access: Access,
     remarks: Arc<Mutex<Vec<Error>>>,
     within: Option<Within>,
+    /// How the names of tables begin that are somebody else's and stay.
+    left_alone: Vec<String>,
 }
 
 impl PgReplace {
@@ -58,6 +62,7 @@ impl PgReplace {
             access,
             remarks: Arc::default(),
             within: None,
+            left_alone: Vec::new(),
         })
     }
 
@@ -182,20 +187,26 @@ impl Replace for PgReplace {
             return Ok(look);
         };
         look.server_version = Some(session.version().text.clone());
-        // What the source leaves out of its backups is lost as well.
-        match counts::now(session, &SourceOptions::default(), self.access.stall) {
-            Ok(counts) => look.counts = counts,
-            Err(error) if error.code() == Code::Privilege => {
-                look.refusals.push(error);
-                session.run("ROLLBACK")?;
-            }
-            Err(error) => return Err(error),
+        // All of them: what the source leaves out of its backups is lost as well.
+        let (counts, closed) = counts::readable_now(session, self.access.stall)?;
+        look.counts = counts;
+        if !closed.is_empty() {
+            look.remarks.push(
+                Error::new(Code::Privilege, "pg_replace_uncounted")
+                    .with("database", self.name())
+                    .with("user", self.server.user.clone())
+                    .with("tables", listed(closed.iter().map(String::as_str)))
+                    .with("count", closed.len()),
+            );
         }
         look.newest = newest::newest(session)?;
         let bytes: i64 = session.value("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")?;
         look.bytes = u64::try_from(bytes).ok();
         look.sessions = Some(survey::sessions(session, &self.server.application)?);
-        look.shapes = self.shapes(session)?;
+        match self.shapes(session)? {
+            Ok(shapes) => look.shapes = shapes,
+            Err(remark) => look.remarks.push(remark),
+        }
         Ok(look)
     }
 
@@ -284,6 +295,11 @@ impl Replace for PgReplace {
             ReplaceWay::Within => Some(self.within()?.hand_over()?),
         };
         if let Some(held) = &held {
+            self.left_alone = held
+                .foreign
+                .iter()
+                .map(|schema| format!("{}.", quote_ident(schema)))
+                .collect();
             for remark in held.remarks() {
                 self.tell(remark);
             }
@@ -307,6 +323,10 @@ impl Replace for PgReplace {
         }
         let mut session = Session::open(&self.server.with_database(&plan.scratch), &plan.scratch, &self.access.cancel)?;
         counts::now(&mut session, &SourceOptions::default(), stall)
+    }
+
+    fn left_alone(&self) -> Vec<String> {
+        self.left_alone.clone()
     }
 
     fn swap(&mut self, plan: &mut Replacement) -> Result<()> {
@@ -490,30 +510,29 @@ impl Replace for PgReplace {
 }
 
 impl PgReplace {
-    /// What the live tables are made of, told by the same program and reader as a backup's. Nothing where there is no program.
-    fn shapes(&self, session: &Session) -> Result<Option<Vec<TableShape>>> {
-        let program = match self.find("pg_dump")?.choose_dump(session.version()) {
-            Ok(program) => program,
-            Err(error) if error.code() == Code::Cancelled => return Err(error),
-            // Without it there is no shape to compare; that a program is missing is told elsewhere.
-            Err(_) => return Ok(None),
-        };
-        let mut output = super::dump::schema_only(&self.server, &self.access, &program)?;
-        let mut archive = Archive::new();
-        let mut piece = vec![0; 64 << 10];
-        loop {
-            match std::io::Read::read(&mut output, &mut piece) {
-                Ok(0) => return Ok(archive.finish()?.shapes),
-                Ok(n) => archive.feed(&piece[..n])?,
-                Err(error) => {
-                    let error = coffre_model::error::from_io(error, |e| Error::internal("read a dump", e));
-                    if error.code() == Code::Cancelled {
-                        return Err(error);
-                    }
-                    self.tell(error);
-                    return Ok(None);
+    /// What the live tables are made of, told by the same program and reader as a backup's. Nothing where there is no program; the inner error says
+    /// why it did not work.
+    fn shapes(&self, session: &Session) -> Result<std::result::Result<Option<Vec<TableShape>>, Error>> {
+        let read = || -> Result<Option<Vec<TableShape>>> {
+            let Ok(program) = self.find("pg_dump")?.choose_dump(session.version()) else {
+                // That a program is missing is told elsewhere.
+                return Ok(None);
+            };
+            let mut output = super::dump::schema_only(&self.server, &self.access, &program)?;
+            let mut archive = Archive::new();
+            let mut piece = vec![0; 64 << 10];
+            loop {
+                let read = std::io::Read::read(&mut output, &mut piece);
+                let n = read.map_err(|e| coffre_model::error::from_io(e, |e| Error::internal("read a dump", e)))?;
+                if n == 0 {
+                    return Ok(archive.finish()?.shapes);
                 }
+                archive.feed(&piece[..n])?;
             }
+        };
+        match read() {
+            Err(error) if error.code() == Code::Cancelled => Err(error),
+            other => Ok(other),
         }
     }
 }

@@ -476,3 +476,35 @@ fn free_shared_memory(data: &Path) {
     #[cfg(not(target_os = "linux"))]
     let _fields_differ = number;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_needs_a_short_and_plain_path() {
+        for (path, fits) in [
+            ("/home/joe/.local/share/coffre/runtime/x", true),
+            ("/home/joe/a b", false),
+            ("/home/joe/a,b", false),
+            ("/home/joe/\"x\"", false),
+            ("/home/josé", false),
+        ] {
+            assert_eq!(fits_a_socket(Path::new(path)), fits, "{path}");
+        }
+        let folder = |bytes: usize| PathBuf::from(format!("/{}", "x".repeat(bytes - 1)));
+        assert!(fits_a_socket(&folder(SOCKET_FOLDER_MAX)) && !fits_a_socket(&folder(SOCKET_FOLDER_MAX + 1)));
+        let socket = folder(SOCKET_FOLDER_MAX).join(format!(".s.PGSQL.{PORT}"));
+        assert!(socket.as_os_str().len() <= 107, "{}", socket.as_os_str().len());
+    }
+
+    #[test]
+    fn a_role_is_a_name_and_never_more() {
+        let sql = make_role("o'b\"c").unwrap();
+        assert!(sql.contains(r#"rolname::text = ''o''''b"c''"#), "{sql}");
+        assert!(sql.contains(r#"EXECUTE ''CREATE ROLE "o''''b""c"''"#), "{sql}");
+        for none in ["", "pg_monitor", "public", "none"] {
+            assert_eq!(make_role(none), None);
+        }
+    }
+}

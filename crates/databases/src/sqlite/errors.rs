@@ -62,6 +62,18 @@ pub(super) fn reading(error: &rusqlite::Error, path: &Path) -> Error {
         .with("sqlite_code", extended)
 }
 
+/// What reading the live file ended with, when it is to be replaced: SQLite's shared memory needs room beside it, and what is damaged
+/// cannot be replaced in place.
+pub(super) fn reading_live(error: Error, path: &Path) -> Error {
+    let cause = error.detail("cause").unwrap_or_default();
+    let no_room = error.detail("sqlite_code").as_deref() == Some(&ffi::SQLITE_IOERR_SHMSIZE.to_string());
+    match error.text() {
+        "sqlite_damaged" | "sqlite_not_database" => about(Code::Refused, "sqlite_live_damaged", path).with("cause", cause),
+        _ if no_room => about(Code::DestFull, "sqlite_target_full", path).with("cause", cause),
+        _ => error,
+    }
+}
+
 /// What writing a file ended with. `path` is the file that the person named.
 pub(super) fn writing(error: &std::io::Error, path: &Path) -> Error {
     use std::io::ErrorKind;

@@ -23,7 +23,7 @@ use coffre_model::database::{Access, DumpFormat, Load, TableCount};
 use coffre_model::replace::{LiveLook, Replace, ReplaceWay, Replacement, Standing};
 use coffre_model::{Code, Error, Id, Result};
 
-use super::errors::{about, reading, shown, writing};
+use super::errors::{about, reading, reading_live, shown, writing};
 use super::facts::{self, Depth};
 use super::reading::{Reading, connect_immutable, suffixed};
 use super::target::FileLoad;
@@ -111,6 +111,9 @@ impl FileReplace {
         if state.is_some_and(|state| state.wal || facts.wal) {
             let after = After::of(Live::open(&facts.file, &self.named, &self.access)?, facts.wal);
             self.tidy(after);
+        } else if state.is_some() && exists(&suffixed(&facts.file, "-journal"))? {
+            let live = Live::open(&facts.file, &self.named, &self.access)?;
+            live.remove_cold_journal().map_err(|e| live.error(&e))?;
         }
         Ok(())
     }
@@ -168,12 +171,7 @@ impl Replace for FileReplace {
         let (device, inode) = place.identity()?;
         let existed = matches!(place, Place::File(_));
         let state = if existed {
-            let reading = Reading::open(&self.named, &self.access).map_err(|e| match e.text() {
-                "sqlite_damaged" | "sqlite_not_database" => self
-                    .refused("sqlite_live_damaged")
-                    .with("cause", e.detail("cause").unwrap_or_default()),
-                _ => e,
-            })?;
+            let reading = Reading::open(&self.named, &self.access).map_err(|e| reading_live(e, &self.named))?;
             let sql = "SELECT data FROM sqlite_dbpage WHERE pgno = 1";
             let pages = reading.pages();
             let state = reading.connection()?.query_row(sql, [], |row| {
@@ -411,8 +409,8 @@ impl Replace for FileReplace {
             settle(&files.kept, &files.scratch_part, &files.scratch)?;
             self.tidy_after_kill(&facts, state)?;
         } else {
-            let remark = about(Code::Interrupted, "sqlite_replace_unclear", &self.named);
-            self.remark(remark.with("kept", shown(&files.kept)));
+            let unclear = about(Code::Interrupted, "sqlite_replace_unclear", &self.named).with("kept", shown(&files.kept));
+            self.remark(unclear);
         }
         Ok(undone)
     }

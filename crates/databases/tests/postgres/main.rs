@@ -17,5 +17,6 @@ mod replace;
 mod replace_cut;
 mod replace_within;
 mod restore;
+mod throw_away;
 mod tls;
 mod tools;

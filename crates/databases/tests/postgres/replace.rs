@@ -487,6 +487,9 @@ fn an_ordinary_owner_replaces_his_database() {
     assert_eq!(databases(&server), before);
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+    // What he could not carry over stays where it is.
+    server.sql("postgres", "ALTER ROLE stranger IN DATABASE his SET work_mem = '7MB'");
+    assert_eq!(work.replace.look().unwrap().way, Some(ReplaceWay::Within));
 }
 
 #[test]

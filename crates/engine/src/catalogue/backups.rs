@@ -132,33 +132,7 @@ impl Catalogue {
 
     /// Sums over a filter.
     pub fn stats(&self, filter: &Filter) -> Result<Stats> {
-        self.read_widely(|c| {
-            let (condition, values) = filter.condition();
-            let sql = if *filter == Filter::default() {
-                "SELECT COALESCE(SUM(stored_bytes), 0) FROM copies WHERE +state IN ('stored', 'verified', 'corrupt', 'deleting')".to_owned()
-            } else {
-                // In this order, and each backup's copies in one go: the signs keep the planner from four searches for each.
-                format!(
-                    "SELECT COALESCE(SUM(p.stored_bytes), 0) FROM backups b CROSS JOIN copies p ON p.backup_id = b.id
-                     WHERE {condition} AND +p.state IN ('stored', 'verified', 'corrupt', 'deleting')"
-                )
-            };
-            let stored_bytes: i64 = c
-                .prepare_cached(&sql)?
-                .query_row(params_from_iter(if *filter == Filter::default() { &[] } else { &values[..] }), |row| row.get(0))?;
-            let of_state = |state: &str| count_where(c, &format!("{condition} AND b.state = '{state}'"), &values);
-            let newest = format!(
-                "SELECT MAX(p.verified_at) AS at FROM copies p WHERE p.state = 'verified' AND p.backup_id =
-                    (SELECT b.id FROM backups b WHERE {condition} AND b.state = 'verified' ORDER BY b.started_at DESC, b.id DESC LIMIT 1)"
-            );
-            let last_verified_at = one(c, "copies", &newest, params_from_iter(&values), |row| row.opt_time("at"))?.flatten();
-            Ok(Stats {
-                stored_bytes: number_back(stored_bytes)?,
-                verified: of_state("verified")?,
-                failed: of_state("failed")?,
-                last_verified_at,
-            })
-        })
+        self.read_widely(|c| stats_within(c, filter))
     }
 
     /// Every backup in a live state: running or being deleted.
@@ -278,6 +252,37 @@ impl Filter {
         }
         (parts.join(" AND "), values)
     }
+}
+
+/// Sums over a filter, in the snapshot of a read.
+pub(super) fn stats_within(c: &Connection, filter: &Filter) -> Result<Stats, Fault> {
+    let (condition, values) = filter.condition();
+    let sql = if *filter == Filter::default() {
+        "SELECT COALESCE(SUM(stored_bytes), 0) FROM copies WHERE +state IN ('stored', 'verified', 'corrupt', 'deleting')"
+            .to_owned()
+    } else {
+        // In this order, and each backup's copies in one go: the signs keep the planner from four searches for each.
+        format!(
+            "SELECT COALESCE(SUM(p.stored_bytes), 0) FROM backups b CROSS JOIN copies p ON p.backup_id = b.id
+             WHERE {condition} AND +p.state IN ('stored', 'verified', 'corrupt', 'deleting')"
+        )
+    };
+    let stored_bytes: i64 = c.prepare_cached(&sql)?.query_row(
+        params_from_iter(if *filter == Filter::default() { &[] } else { &values[..] }),
+        |row| row.get(0),
+    )?;
+    let of_state = |state: &str| count_where(c, &format!("{condition} AND b.state = '{state}'"), &values);
+    let newest = format!(
+        "SELECT MAX(p.verified_at) AS at FROM copies p WHERE p.state = 'verified' AND p.backup_id =
+            (SELECT b.id FROM backups b WHERE {condition} AND b.state = 'verified' ORDER BY b.started_at DESC, b.id DESC LIMIT 1)"
+    );
+    let last_verified_at = one(c, "copies", &newest, params_from_iter(&values), |row| row.opt_time("at"))?.flatten();
+    Ok(Stats {
+        stored_bytes: number_back(stored_bytes)?,
+        verified: of_state("verified")?,
+        failed: of_state("failed")?,
+        last_verified_at,
+    })
 }
 
 /// A pattern for GLOB that finds `text` anywhere, whatever its capitals: each letter becomes the set of its two forms. (LIKE knows the

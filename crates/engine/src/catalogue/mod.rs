@@ -97,8 +97,18 @@ struct Inner {
 /// The connection of the lists.
 enum Lists {
     NotYet,
-    Open(Connection),
+    Open(Box<Connection>, Box<Option<KnownSums>>),
     Closed,
+}
+
+/// Sums over a filter, as of one state of the file.
+#[derive(Clone)]
+struct KnownSums {
+    /// What SQLite says of the changes that the connection of the lists has seen; it makes none itself.
+    version: i64,
+    filter: Filter,
+    total: u64,
+    stats: Stats,
 }
 
 impl Catalogue {
@@ -154,14 +164,19 @@ impl Catalogue {
 
     /// Reads a large part of the file, all statements in one snapshot, on the connection of the lists.
     pub(crate) fn read_widely<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
+        self.read_list(|connection, _| work(connection))
+    }
+
+    /// The same, with the sums that were made last: `work` says whether they still hold, and leaves what holds now.
+    fn read_list<T>(&self, work: impl FnOnce(&Connection, &mut Option<KnownSums>) -> Result<T, Fault>) -> Result<T> {
         let mut guard = self.lock_lists();
         if matches!(*guard, Lists::NotYet) {
-            *guard = Lists::Open(open::connect_for_lists(&self.inner.path)?);
+            *guard = Lists::Open(Box::new(open::connect_for_lists(&self.inner.path)?), Box::new(None));
         }
-        let Lists::Open(connection) = &*guard else {
+        let Lists::Open(connection, sums) = &mut *guard else {
             return Err(closed());
         };
-        in_snapshot(connection, work).map_err(|e| e.into_error(&self.inner.path))
+        in_snapshot(connection, |c| work(c, sums)).map_err(|e| e.into_error(&self.inner.path))
     }
 
     /// Writes: all statements or none.

@@ -8,12 +8,12 @@ use coffre_model::journal::{Author, Entry};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::Catalogue;
-use super::backups::{Filter, Page, Stats, any_capitals, by_listed_id};
+use super::backups::{Filter, Page, Stats, any_capitals, by_listed_id, stats_within};
 use super::fault::Fault;
 use super::figures::LYING;
 use super::journal::entry;
 use super::row::{Reading, all, count, number_back, one};
+use super::{Catalogue, KnownSums};
 
 /// By what a list of backups is sorted. Rows without a value come last either way; equal ones are sorted newest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,22 +88,17 @@ impl Catalogue {
         if search.filter.text.as_deref().is_some_and(|text| !text.is_empty()) {
             return self.read_widely(|c| search_text(c, search));
         }
-        let page = self.read_widely(|c| {
+        self.read_list(|c, known| {
             let (condition, mut values) = search.filter.condition();
-            let total = count(
-                c,
-                &format!("SELECT COUNT(*) FROM backups b WHERE {condition}"),
-                params_from_iter(&values),
-            )?;
+            let (total, stats) = sums(c, known, search, &condition, &values)?;
             let (limit, skip) = slice(search);
             values.push(Value::Integer(limit));
             values.push(Value::Integer(skip));
             let sql = page_sql(search, &condition, values.len());
             let ids = all(c, "backups", &sql, params_from_iter(values), |row| row.text("id"))?;
             let backups = ids.iter().map(|id| by_listed_id(c, id)).collect::<Result<_, _>>()?;
-            Ok(Page { backups, total })
-        })?;
-        Ok((page, self.stats(&search.filter)?))
+            Ok((Page { backups, total }, stats))
+        })
     }
 
     /// A page of the journal, newest first, and how many lines there are on all pages.
@@ -144,6 +139,37 @@ impl Catalogue {
             )
         })
     }
+}
+
+/// How many there are and their sums: those of the page before, as long as nobody changed the catalogue since.
+fn sums(
+    c: &Connection,
+    known: &mut Option<KnownSums>,
+    search: &Search,
+    condition: &str,
+    values: &[Value],
+) -> Result<(u64, Stats), Fault> {
+    // In the snapshot of this very read: it changes with every commit of any other connection, and this one only reads.
+    let version: i64 = c.pragma_query_value(None, "data_version", |row| row.get(0))?;
+    if let Some(sums) = known
+        .as_ref()
+        .filter(|sums| sums.version == version && sums.filter == search.filter)
+    {
+        return Ok((sums.total, sums.stats));
+    }
+    let total = count(
+        c,
+        &format!("SELECT COUNT(*) FROM backups b WHERE {condition}"),
+        params_from_iter(values),
+    )?;
+    let stats = stats_within(c, &search.filter)?;
+    *known = Some(KnownSums {
+        version,
+        filter: search.filter.clone(),
+        total,
+        stats,
+    });
+    Ok((total, stats))
 }
 
 /// The ids of one page. Its last two values, of `values` in all, are the limit and the offset.

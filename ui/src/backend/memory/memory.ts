@@ -1046,6 +1046,8 @@ export class MemoryBackend {
       destinations: draft.destination_ids.map((d) => this.#destination(d).destination.name),
       kind: draft.kind,
       every: draft.every,
+      schedule: null,
+      paused_at: null,
       compression: draft.compression,
       encryption: key?.name ?? null,
       key_id: draft.key_id,

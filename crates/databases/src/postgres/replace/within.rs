@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use coffre_model::database::{Access, TableCount};
 use coffre_model::replace::Standing;
-use coffre_model::source::SourceOptions;
 use coffre_model::{Cancel, Code, Error, Result};
 use tokio_postgres::types::Type;
 
@@ -16,7 +15,7 @@ use super::facts::Facts;
 use crate::postgres::connect::{Server, Session};
 use crate::postgres::counts;
 use crate::postgres::sql_load::Held;
-use crate::postgres::tables::{self, Table, listed, sql_name};
+use crate::postgres::tables::{listed, sql_name};
 use crate::postgres::target::{self, Object};
 use crate::postgres::tools::Version;
 
@@ -121,9 +120,7 @@ impl Within {
         let session = self.session()?;
         // What the text may have set for itself.
         session.run("RESET SESSION AUTHORIZATION; SET search_path = ''; SET row_security = off; SET statement_timeout = 0")?;
-        let all = tables::list(session)?;
-        let selection = tables::select(&all, &SourceOptions::default())?;
-        let counted: Vec<Table> = selection.counted(false).filter(|table| table.readable).cloned().collect();
+        let (counted, _) = counts::readable(session)?;
         counts::count(session, &counted, stall)
     }
 

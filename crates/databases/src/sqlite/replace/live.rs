@@ -102,7 +102,8 @@ impl Live {
         };
         // These look at the schema first, so they need a lock.
         live.patiently(access, |connection| {
-            connection.pragma_update(None, "synchronous", "EXTRA")?;
+            // All but the folder after the journal is gone, for which readers would have to wait: `moment` does that.
+            connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "cache_size", READ_CACHE_PAGES)
         })?;
         Ok(live)
@@ -182,6 +183,16 @@ impl Live {
             // Only after something failed, and that is told. What cannot be rolled back here is rolled back by whoever opens the file next.
             let _the_first_error_counts = self.connection.execute_batch("ROLLBACK");
         }
+    }
+
+    /// Removes a journal that was begun and has nothing in it: SQLite does so under the writer's lock when a connection leaves a mode that keeps
+    /// journals, and not at all where somebody writes.
+    pub(super) fn remove_cold_journal(&self) -> rusqlite::Result<()> {
+        for mode in ["truncate", "delete"] {
+            self.connection
+                .query_row(&format!("PRAGMA main.journal_mode={mode}"), [], |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Sets the journal mode; answers whether the file is in it now. `wait` is how long locks are waited for at once: while SQLite waits,

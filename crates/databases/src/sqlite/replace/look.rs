@@ -11,7 +11,7 @@ use coffre_model::{Code, Error, Result};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use crate::sqlite::errors::{about, is_interrupt, shown, writing};
+use crate::sqlite::errors::{about, is_interrupt, reading_live, shown, writing};
 use crate::sqlite::facts::{self, quoted};
 use crate::sqlite::reading::{PATH_MAX, Reading, suffixed};
 use crate::sqlite::shapes;
@@ -182,19 +182,14 @@ pub(super) fn look(named: &Path, access: &Access) -> Result<LiveLook> {
     look.sessions = sessions(path);
     let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
     look.bytes = Some(length(path) + length(&suffixed(path, "-wal")));
-    match contents(named, access, &mut look) {
-        Ok(()) => {}
-        Err(error) => match error.text() {
-            "sqlite_damaged" | "sqlite_not_database" => {
-                let cause = error.detail("cause").unwrap_or_default();
-                look.refusals
-                    .push(about(Code::Refused, "sqlite_live_damaged", named).with("cause", cause));
-            }
+    if let Err(error) = contents(named, access, &mut look) {
+        let error = reading_live(error, named);
+        match error.text() {
             // Told already, in better words.
             "sqlite_denied" | "sqlite_wal_denied" | "sqlite_other_owner" if !look.refusals.is_empty() => {}
-            "sqlite_wal_denied" | "sqlite_other_owner" => look.refusals.push(error),
+            "sqlite_live_damaged" | "sqlite_wal_denied" | "sqlite_other_owner" => look.refusals.push(error),
             _ => return Err(error),
-        },
+        }
     }
     Ok(look)
 }

@@ -18,14 +18,14 @@ use crate::sqlite::vfs::MainFile;
 
 use super::checkpoint::{Checkpoint, bring_home, shorten};
 use super::live::{COOKIE, Live, PAGES, State, VERSIONS, is_ours_to_create_beside, is_shared_between_machines};
-use super::part::{Pages, Part};
+use super::part::{Pages, Part, sync_folder};
 
 /// How long pages are read at once while no lock is held: a writer of a file with a rollback journal waits so long.
 const SLICE: Duration = Duration::from_millis(15);
 /// How often the cancel flag is looked at: every so many pages.
 const LOOK_PAGES: u32 = 256;
 /// How long readers may be kept from beginning, while those who have begun come to their end.
-const GATHERING: Duration = Duration::from_millis(100);
+const GATHERING: Duration = Duration::from_millis(50);
 /// How long they are left alone after that.
 const REST: Duration = Duration::from_millis(200);
 /// How large a commit into a file with a rollback journal may be: readers are kept out while it is written.
@@ -100,7 +100,8 @@ impl Exchange<'_> {
         }
         let way = self.choose(&live, before, &from, part.as_ref())?;
         let done = self.attempts(&mut live, before, way, &mut part, &mut from, &mut seen, &mut pages);
-        match done {
+        // The journal that is gone must not come back with a power cut.
+        match done.and_then(|checkpoint| sync_folder(self.live).map(|()| checkpoint)) {
             Ok(checkpoint) => Ok(After {
                 live,
                 checkpoint,
@@ -325,7 +326,7 @@ impl Exchange<'_> {
             _ => None,
         };
         let cache = match way {
-            Way::Small => -(i64::try_from(2 * SMALL >> 10).unwrap_or(WRITE_CACHE_KIB) + WRITE_CACHE_KIB),
+            Way::Small => -(i64::try_from((2 * SMALL) >> 10).unwrap_or(WRITE_CACHE_KIB) + WRITE_CACHE_KIB),
             _ => -WRITE_CACHE_KIB,
         };
         let connection = &live.connection;
@@ -366,9 +367,7 @@ impl Exchange<'_> {
         if now.full_auto_vacuum {
             // Otherwise SQLite would move pages at the commit, by a free list that is not its own any more. The header that this changes is
             // overwritten below.
-            connection
-                .pragma_update(Some("main".into()), "auto_vacuum", 2)
-                .map_err(fail)?;
+            connection.pragma_update(Some("main"), "auto_vacuum", 2).map_err(fail)?;
         }
         let (total, size) = (from.state.pages, from.state.page_size);
         let lock_page = u32::try_from((1u64 << 30) / size as u64 + 1).unwrap_or(u32::MAX);
@@ -421,10 +420,6 @@ impl Exchange<'_> {
         seen: &mut i64,
         pages: &mut u32,
     ) -> Result<Tried> {
-        // Locks that were had are kept until the mode is left, so that nobody writes in between.
-        live.connection
-            .pragma_update(None, "locking_mode", "EXCLUSIVE")
-            .map_err(|e| live.error(&e))?;
         let tried = self.repage_locked(live, part, from, seen, pages);
         // Closing gives the lock back. What this connection knew of encoding and schema is not so any more.
         live.reopen(self.access)?;
@@ -447,7 +442,11 @@ impl Exchange<'_> {
     ) -> Result<Tried> {
         live.patiently(self.access, |connection| connection.execute_batch("BEGIN IMMEDIATE"))?;
         self.bring_up_to_date(live, part, from, seen, pages)?;
-        live.connection.execute_batch("COMMIT").map_err(|e| live.error(&e))?;
+        // From here on locks that were had are kept, so that nobody writes in between. Not before: who waits for a lock must not hold another.
+        let keep = live.connection.pragma_update(None, "locking_mode", "EXCLUSIVE");
+        // Nothing was written; to commit that, SQLite would wait for readers.
+        keep.and_then(|()| live.connection.execute_batch("ROLLBACK"))
+            .map_err(|e| live.error(&e))?;
         let source = connect_immutable(self.from, self.named)?;
         let named = self.named;
         {
@@ -473,7 +472,7 @@ impl Exchange<'_> {
 /// Sets the schema's version in a commit of its own.
 pub(super) fn set_cookie(live: &Live, access: &Access, cookie: u32) -> Result<()> {
     live.patiently(access, |connection| {
-        connection.pragma_update(Some("main".into()), "schema_version", i64::from(cookie.cast_signed()))
+        connection.pragma_update(Some("main"), "schema_version", i64::from(cookie.cast_signed()))
     })
 }
 
@@ -520,7 +519,7 @@ impl After {
             if wal.map_err(fail)? == "wal" {
                 for again in (0..TRIES).rev() {
                     // Under the writer's lock only what is quick.
-                    if bring_home(&live.connection).map_err(fail)? && shorten(&live.connection, GATHERING / 4).map_err(fail)? {
+                    if bring_home(&live.connection).map_err(fail)? && shorten(&live.connection, GATHERING / 2).map_err(fail)? {
                         break;
                     }
                     if again > 0 {

@@ -139,10 +139,11 @@ impl Facts {
     /// From the replacement that was written down.
     pub(super) fn read(plan: &Replacement) -> Result<Facts> {
         let wrong = |name: &str| Error::internal("sqlite replacement", format!("the fact {name} is missing"));
+        let no_file = || Error::internal("sqlite replacement", "its file is missing");
         let number = |name: &str| plan.facts.get(name).and_then(Value::as_u64).ok_or_else(|| wrong(name));
         let small = |name: &str| u32::try_from(number(name)?).map_err(|_| wrong(name));
         Ok(Facts {
-            file: plan.facts.get("file").and_then(as_path).ok_or_else(|| wrong("file"))?,
+            file: plan.facts.get("file").and_then(as_path).ok_or_else(no_file)?,
             device: number("device")?,
             inode: number("inode")?,
             wal: plan.facts.get("journal").and_then(Value::as_str) == Some("wal"),

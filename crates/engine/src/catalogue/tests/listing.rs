@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Filter, Stats};
+use super::super::{Filter, Search, Stats};
 use super::*;
 
 fn ids(backups: &[Backup]) -> Vec<Id> {
@@ -163,7 +163,7 @@ fn steps<T>(world: &World, work: impl FnOnce() -> T) -> (u64, T) {
     let set = |on: bool| {
         let handler = || on.then(|| handler.clone());
         let lists = world.catalogue.lock_lists();
-        let super::super::Lists::Open(connection) = &*lists else {
+        let super::super::Lists::Open(connection, _) = &*lists else {
             panic!()
         };
         connection.progress_handler(1_000, handler()).unwrap();
@@ -247,6 +247,59 @@ fn a_hundred_thousand_backups_are_listed_from_indexes() {
     assert!(cost < 10, "{cost}");
     let (cost, _) = steps(&world, || c.leftovers().unwrap());
     assert!(cost < 10, "{cost}");
+}
+
+#[test]
+fn the_sums_of_a_list_are_made_once_and_again_after_any_change() {
+    let world = World::new();
+    fill(&world);
+    let c = &world.catalogue;
+    let page = |page| Search {
+        page,
+        per_page: 50,
+        descending: true,
+        ..Search::default()
+    };
+    let (first, (_, made)) = steps(&world, || c.search(&page(1)).unwrap());
+    let (second, (_, kept)) = steps(&world, || c.search(&page(2)).unwrap());
+    assert_eq!((made, kept), (c.stats(&Filter::default()).unwrap(), made));
+    assert!(second < first / 10, "{second} of {first} thousand steps");
+    // Somebody else's change, and then one of our own: a deletion begins, in the order that the catalogue allows.
+    let deletion = |c: &Connection| {
+        let id: String = c
+            .query_row("SELECT id FROM backups WHERE state = 'verified' LIMIT 1", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        c.execute("UPDATE backups SET state = 'deleting' WHERE id = ?1", [&id])
+            .unwrap();
+        c.execute("UPDATE copies SET state = 'deleting' WHERE backup_id = ?1", [&id])
+            .unwrap();
+        c.execute("UPDATE copies SET state = 'deleted' WHERE backup_id = ?1", [&id])
+            .unwrap();
+    };
+    deletion(&world.raw());
+    let (_, theirs) = c.search(&page(1)).unwrap();
+    assert_eq!(theirs, c.stats(&Filter::default()).unwrap());
+    assert_eq!(theirs.verified, made.verified - 1, "{theirs:?}");
+    assert!(theirs.stored_bytes < made.stored_bytes, "{theirs:?}");
+    c.write(|c| {
+        deletion(c);
+        Ok(())
+    })
+    .unwrap();
+    let (_, ours) = c.search(&page(2)).unwrap();
+    assert_eq!(ours, c.stats(&Filter::default()).unwrap());
+    assert_eq!(ours.verified, theirs.verified - 1, "{ours:?}");
+    // Other filters have other sums.
+    let other = Search {
+        filter: Filter {
+            state: Some(BackupState::Failed),
+            ..Filter::default()
+        },
+        ..page(1)
+    };
+    assert_eq!(c.search(&other).unwrap().1, c.stats(&other.filter).unwrap());
 }
 
 #[test]
