@@ -171,7 +171,8 @@ pub fn preview(
         if impact.refusals.is_empty() {
             engine.catalogue.remember_preview(&id, &fingerprint(&look))?;
             impact.confirmation = Some(id);
-            impact.expires_at = Some(row.started_at + PREVIEW_LIFE);
+            // From when it is shown: reading a large backup to its end may have taken longer than that.
+            impact.expires_at = Some((engine.now)() + PREVIEW_LIFE);
         }
         Ok(impact)
     })();
@@ -226,7 +227,7 @@ pub fn replace(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     };
     let resource = Resource::Restore(job.source.address.clone());
     let lease = Lease::acquire(&engine.catalogue, &resource, &id, engine.lease()?, cancel)?;
-    let preview = used_preview(engine, job)?;
+    let preview = shown_preview(engine, job)?;
     let steps = ["look", "verify", "safety", "prepare", "load", "compare", "swap", "check"];
     let mut row = begin_row(engine, &job.what, &job.source.address, RestoreMode::Replace, &steps, id);
     row.source_id = Some(job.source.id);
@@ -270,8 +271,9 @@ pub fn replace(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     }
 }
 
-/// The fingerprint of the preview that the job carries; used up by this.
-fn used_preview(engine: &Engine, job: &Job) -> Result<Option<String>> {
+/// The fingerprint of the preview that the job carries. It is used up only once the live data turned out to be what it showed: a person who is told that
+/// rows have come or gone may go on with the same word.
+fn shown_preview(engine: &Engine, job: &Job) -> Result<Option<String>> {
     let Some(confirmation) = &job.confirmation else {
         return Ok(None);
     };
@@ -287,7 +289,6 @@ fn used_preview(engine: &Engine, job: &Job) -> Result<Option<String>> {
     if now > preview.shown_at + PREVIEW_LIFE || now < preview.shown_at - TimeDelta::minutes(1) {
         return Err(Error::new(Code::Refused, "confirmation_old"));
     }
-    engine.catalogue.use_preview(confirmation, now)?;
     Ok(Some(preview.fingerprint))
 }
 
@@ -321,8 +322,12 @@ fn attempt(
         if let Some(refusal) = look.refusals.first() {
             return Err(refusal.clone());
         }
-        unchanged(&look, preview, job.rows_may_differ)?;
+        // Kept also when it is refused now: beside the preview it says what is new.
         row.counts = impact(&job.source.name, &look, &BackupSide::default(), None).counts;
+        unchanged(&look, preview, job.rows_may_differ)?;
+        if let Some(confirmation) = &job.confirmation {
+            engine.catalogue.use_preview(confirmation, (engine.now)())?;
+        }
         Ok(look)
     })?;
     let mut decryption = Decryption::None;

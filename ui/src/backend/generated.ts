@@ -286,7 +286,7 @@ export type CatalogueHealth = {
 export type CheckDraft = { id: Id | null, draft: Draft, };
 
 /** What was looked at before a restore. */
-export type CheckName = "read_to_end" | "versions" | "privileges" | "space" | "target_empty" | "key" | "format";
+export type CheckName = "read_to_end" | "versions" | "privileges" | "space" | "target_empty" | "key" | "format" | "replaceable";
 
 /** The arguments of `choose_file`. */
 export type ChooseFile = { purpose: FilePurpose, };
@@ -626,6 +626,48 @@ export type Health = {
 /** A UUIDv7: unique, and sorted by the time of its making. */
 export type Id = string;
 
+/** What replacing would mean. */
+export type Impact = {
+  /** The source's name. */
+  source: string,
+  /** Whether there is anything to lose. */
+  exists: boolean,
+  /** How it would be done; nothing where it cannot be. */
+  way: ReplaceWay | null,
+  /** Rows now and in the backup, for every table that is in either. */
+  counts: Array<CountComparison>,
+  /** Tables that would appear. */
+  appear: Array<string>,
+  /** Tables that would vanish. */
+  vanish: Array<string>,
+  /** What differs in tables that are in both. Nothing where one of the two does not tell. */
+  schema: Array<SchemaDifference> | null,
+  /** The newest moment per table now, the newest first: what is younger than the backup would be lost. */
+  newest: Array<NewestValue>,
+  /** Size of the live data in bytes. */
+  live_bytes: number | null,
+  /** Size of the plain backup in bytes. */
+  backup_bytes: number | null,
+  /** Room where the second one would lie. */
+  space: Space | null,
+  /** How long it took the last time, or a drill, in milliseconds. */
+  estimated_ms: number | null,
+  /** The version of the server that the backup came from. */
+  backup_version: string | null,
+  /** The version of the server now. */
+  live_version: string | null,
+  /** Who is connected now. */
+  sessions: Array<LiveSession> | null,
+  /** What forbids it now. */
+  refusals: Array<CoffreError>,
+  /** What a person should know. */
+  remarks: Array<CoffreError>,
+  /** The word that a replacement may carry: it is then refused if anything of this has changed. Good once. Nothing where it is forbidden. */
+  confirmation: Id | null,
+  /** Until when that is good. */
+  expires_at: string | null,
+}
+
 /** The arguments of `import_key`. */
 export type ImportKey = { name: string,
   /** The file with the key; not read where there is a passphrase. */
@@ -717,6 +759,16 @@ export type ListJournal = { query: JournalQuery, };
 
 /** The arguments of `list_restores`. */
 export type ListRestores = { limit: number, };
+
+/** Somebody who is connected to the live data now. */
+export type LiveSession = {
+  /** The program, as it calls itself. */
+  program: string,
+  /** The user, where there are users. */
+  user: string | null,
+  /** Whether it is in the middle of a transaction. */
+  in_transaction: boolean,
+}
 
 /** The manifest. */
 export type Manifest = {
@@ -829,6 +881,16 @@ export type Named = {
   name: string,
 }
 
+/** The newest moment that a table holds. */
+export type NewestValue = {
+  /** The table, named as in [`TableCount`]. */
+  table: string,
+  /** Its column of times that was looked at. */
+  column: string,
+  /** The greatest value, as the database writes it. */
+  value: string,
+}
+
 /** A run to come. */
 export type NextRun = {
   /** Its plan. */
@@ -913,7 +975,7 @@ export type Plan = {
   destinations: Array<string>,
   /** How much each backup holds. */
   kind: Kind,
-  /** The interval, where one is set: decides the type of the backups. Nothing runs by itself before the scheduler exists. */
+  /** The interval, where one is set: decides the type of the backups. */
   every: BackupType | null,
   /** Compression. */
   compression: Compression,
@@ -923,6 +985,10 @@ export type Plan = {
   key_id: Id | null,
   /** What is kept. */
   retention: Retention,
+  /** When it is due by itself; nothing for a plan that a person starts. */
+  schedule: PlanSchedule | null,
+  /** Since when it is not started by itself. */
+  paused_at: string | null,
   /** When it was made. */
   created_at: string,
 }
@@ -998,6 +1064,18 @@ export type PlanRow = {
   failures: number,
   /** Why the last one failed, if it did. */
   last_error: CoffreError | null,
+}
+
+/** When a plan is due. */
+export type PlanSchedule = {
+  /** Five fields of cron: minute, hour, day of the month, month, day of the week. */
+  cron: string,
+  /** The IANA time zone in which they are meant. */
+  time_zone: string,
+  /** Wait for the network (a destination or source that is reached over it). */
+  wait_for_network: boolean,
+  /** Wait for mains power. */
+  wait_for_power: boolean,
 }
 
 /** A plan that uses a destination. Plans of several sources may have one name. */
@@ -1104,6 +1182,19 @@ export type RebuiltFrom = {
   unusable: Array<CoffreError>,
 }
 
+/** How live data is replaced. */
+export type ReplaceWay = "swap" | "within";
+
+/** A source whose live data could be replaced. */
+export type ReplaceableSource = {
+  /** It. */
+  id: Id,
+  /** Its name. */
+  name: string,
+  /** Where its data lives. */
+  place: string,
+}
+
 /** A restore, as the contract shows it. */
 export type Restore = {
   /** Identity. */
@@ -1114,6 +1205,8 @@ export type Restore = {
   file: string | null,
   /** The address restored into. */
   target: string,
+  /** The source whose live data is replaced, or would be. */
+  source_id: Id | null,
   /** How. */
   mode: RestoreMode,
   /** Where it stands. */
@@ -1128,6 +1221,10 @@ export type Restore = {
   steps: Array<RestoreStep>,
   /** Rows per table. */
   counts: Array<CountComparison>,
+  /** Until when what was live before is kept for an undo. Nothing where nothing is kept (any more). */
+  kept_until: string | null,
+  /** How much room that takes in bytes. */
+  kept_bytes: number | null,
   /** What a person should know of the way it was done: owners that had to be left out, … */
   remarks: Array<CoffreError>,
   /** Why it failed. */
@@ -1144,6 +1241,22 @@ export type RestoreCheck = {
   facts: Details,
   /** Why not. */
   error: CoffreError | null,
+}
+
+/** A restore, with what can be done about it now. */
+export type RestoreDetail = {
+  /** The restore. */
+  restore: Restore,
+  /** The source whose live data it replaced, by its name now. */
+  source: string | null,
+  /** The kind of database of that source. */
+  adapter: string | null,
+  /** Where its data is, for a person: without scheme, password and options. */
+  place: string,
+  /** The backup that was made of the live data first. */
+  safety: Backup | null,
+  /** How it can be taken back now: `swap` puts back what is kept, in a moment; `within` restores the safety backup. Nothing where it cannot. */
+  undo: ReplaceWay | null,
 }
 
 /** Where the backup goes. */
@@ -1175,6 +1288,10 @@ export type RestorePlan = {
   checks: Array<RestoreCheck>,
   /** How long it took the last time. */
   estimated_ms: number | null,
+  /** What replacing live data would mean; nothing for a new place, and where the backup itself is not good. */
+  impact: Impact | null,
+  /** For how many days what was live is kept for an undo (the setting). Zero: not at all. */
+  undo_days: number,
   /** False where a check forbids it. */
   allowed: boolean,
   /** The same from a terminal. */
@@ -1194,7 +1311,10 @@ export type RestoreState = "planned" | "running" | "done" | "undone" | "failed" 
 
 /** One step. */
 export type RestoreStep = {
-  /** `verify`, `prepare`, `load`, `compare`, `settle`. */
+  /**
+   * Into a new place: `verify`, `prepare`, `load`, `compare`, `settle`. In place of live data: `look`, `verify`, `safety`, `prepare`, `load`,
+   * `compare`, `swap`, `check`; and `undo`.
+   */
   name: string,
   /** Where it stands. */
   state: StepState,
@@ -1205,7 +1325,10 @@ export type RestoreStep = {
 }
 
 /** A place to restore to, as it was chosen. */
-export type RestoreTarget = { kind: TargetKind, value: string, secret: string | null, };
+export type RestoreTarget = { kind: TargetKind,
+  /** As `TargetKind` says; for `replace` the id of a source, where a file replaces its data. */
+  value: string, secret: string | null,
+}
 
 /** A place to restore to, as it is offered. */
 export type RestoreTargetOption = {
@@ -1215,6 +1338,8 @@ export type RestoreTargetOption = {
   suggestion: string,
   /** Where it would be: the server of `new_database`. */
   place: string,
+  /** The sources whose live data could be replaced: a backup's own, for a file all that can take it. Empty for other kinds. */
+  sources: Array<ReplaceableSource>,
   /** Why it cannot be chosen. */
   refusal: CoffreError | null,
 }
@@ -1276,10 +1401,12 @@ export type Running = {
   elsewhere: boolean,
   /** It was cancelled and is about to end. */
   cancelling: boolean,
+  /** It can be cancelled from here. Not what another process does, and not once live data is changing places: that is all or nothing, and over in a moment. */
+  cancellable: boolean,
 }
 
 /** What kind of work. */
-export type RunningNoun = "backup" | "verify" | "restore" | "download";
+export type RunningNoun = "backup" | "verify" | "restore" | "download" | "undo";
 
 /** The sample, protected, with its first backup running. */
 export type SampleMade = {
@@ -1297,6 +1424,18 @@ export type SaveRecoverySheet = {
   backup_id: Id | null,
   /** Whether the private keys are printed on it. */
   include_keys?: boolean,
+}
+
+/** One column (or constraint) that differs. */
+export type SchemaDifference = {
+  /** The table; it is in both. */
+  table: string,
+  /** The column or constraint. */
+  column: string,
+  /** What it is now; nothing where it is not there. */
+  now: string | null,
+  /** What it is in the backup; nothing where it is not there. */
+  backup: string | null,
 }
 
 /** What a dump holds and what it does not. */
@@ -1502,19 +1641,22 @@ export type SourceRow = {
   running: boolean,
 }
 
-/** Room at a destination, in bytes. */
+/** Room at a destination. */
 export type Space = {
-  /** Free for us. */
+  /** Free for us, in bytes. */
   free: number,
-  /** All of it. */
+  /** All of it, in bytes. */
   total: number,
 }
 
 /** The arguments of `start_restore`. */
-export type StartRestore = { confirmation: string, name: string, };
+export type StartRestore = { confirmation: string, name: string,
+  /** In place of live data: rows may have come or gone since the preview, because an application keeps writing. False where it is not said. */
+  rows_may_differ?: boolean,
+}
 
 /** What is being done now. */
-export type Step = "waiting" | "preparing" | "dumping" | "counting" | "verifying" | "loading" | "comparing" | "finishing";
+export type Step = "waiting" | "preparing" | "dumping" | "counting" | "verifying" | "loading" | "comparing" | "swapping" | "finishing";
 
 /** Where a step of a restore stands. */
 export type StepState = "pending" | "running" | "done" | "failed";
@@ -1656,8 +1798,11 @@ export interface Commands {
   restore_targets: { args: RestoreWhat; answer: Array<RestoreTargetOption> }
   plan_restore: { args: PlanRestore; answer: RestorePlan }
   start_restore: { args: StartRestore; answer: Restore }
-  show_restore: { args: ById; answer: Restore }
-  list_restores: { args: ListRestores; answer: Array<Restore> }
+  show_restore: { args: ById; answer: RestoreDetail }
+  list_restores: { args: ListRestores; answer: Array<RestoreDetail> }
+  undo_restore: { args: ById; answer: Restore }
+  list_kept: { args: Nothing; answer: Array<RestoreDetail> }
+  forget_kept: { args: ById; answer: Restore }
   list_keys: { args: Nothing; answer: Array<Key> }
   create_key: { args: CreateKey; answer: KeyMade }
   import_key: { args: ImportKey; answer: Key }

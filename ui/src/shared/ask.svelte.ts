@@ -8,6 +8,11 @@ class Ask {
   /** What the restore sheet is about. */
   restore: { backup_id: string | null; file: string | null; restore_id?: string | null } | null = $state.raw(null)
 
+  /** Which restore in place of live data is to be taken back. */
+  undo: string | null = $state(null)
+  /** Of which one what is kept for that is to go now. */
+  forget: string | null = $state(null)
+
   /** Opens the sheet of a restore that goes on, or has ended. */
   watch(restore_id: string): void {
     this.restore = { backup_id: null, file: null, restore_id }

@@ -56,6 +56,8 @@ export const icons = {
   warning: 'triangle-alert',
   undo: 'undo-2',
   interrupted: 'unplug',
+  sessions: 'users',
+  swap: 'arrow-left-right',
   close: 'x',
 } as const
 

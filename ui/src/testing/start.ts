@@ -1,5 +1,5 @@
 /** Mounts the whole window over the in-memory backend, the way a person would find it. */
-import { cleanup, render, screen, waitFor } from '@testing-library/svelte'
+import { cleanup, render, screen, waitFor, within } from '@testing-library/svelte'
 import userEvent from '@testing-library/user-event'
 import axe from 'axe-core'
 import { expect, vi } from 'vitest'
@@ -64,4 +64,4 @@ export async function accessibleAbove(): Promise<void> {
   if (above) expect(await findings(above)).toEqual([])
 }
 
-export { screen, waitFor }
+export { screen, waitFor, within }

@@ -1,6 +1,6 @@
 import { fireEvent } from '@testing-library/svelte'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { accessible, accessibleAbove, NOON, screen, start, waitFor } from './start'
+import { accessible, accessibleAbove, NOON, screen, start, waitFor, within } from './start'
 
 afterEach(() => vi.useRealTimers())
 
@@ -113,6 +113,218 @@ describe('a restore', () => {
     await user.click(await screen.findByRole('button', { name: 'Cancel, change nothing' }))
     expect(await screen.findByText('Everything is as before')).toBeTruthy()
     expect(screen.queryByText(/is exactly the backup/)).toBeNull()
+  })
+})
+
+describe('a restore in place of live data', () => {
+  type Opened = Awaited<ReturnType<typeof start>>
+  async function toPreview(source = 'shop', options: Parameters<typeof start>[1] = {}) {
+    const opened = await start('/overview', { now: NOON, ...options })
+    const backup = opened.memory.data.backups.find((b) => b.source === source && b.state === 'verified' && b.plan)
+    window.location.hash = `/backups/${backup?.id}`
+    await opened.user.click(await screen.findByRole('button', { name: 'Restore…' }))
+    await opened.user.click(await screen.findByRole('radio', { name: /In place of the live data/ }))
+    await opened.user.click(screen.getByRole('button', { name: 'Preview' }))
+    await screen.findByText('Checked just now')
+    return opened
+  }
+  /** Types the name and lets the ten seconds pass. */
+  async function confirm({ user }: Opened, name = 'shop') {
+    await user.click(screen.getByRole('button', { name: 'Continue' }))
+    await user.type(await screen.findByLabelText(/Type the source’s name to confirm/), name)
+    vi.useFakeTimers({ now: NOON })
+    fireEvent.click(screen.getByRole('button', { name: `Replace the data of ${name}` }))
+    await vi.advanceTimersByTimeAsync(10_500)
+    vi.useRealTimers()
+  }
+  const sheet = () => within(screen.getByRole('dialog'))
+  const cells = (table: string) =>
+    [...(sheet().getByRole('rowheader', { name: table }).closest('tr')?.querySelectorAll('td') ?? [])].map((td) =>
+      td.textContent?.trim(),
+    )
+
+  it('shows what goes, the worst first, before anything can be asked for', async () => {
+    const { user, memory } = await toPreview()
+    const order = sheet()
+      .getAllByRole('rowheader')
+      .map((th) => th.textContent)
+    expect(order.slice(0, 3)).toEqual(['public.promo_2025q4', 'public.order_lines', 'public.orders'])
+    expect(cells('public.promo_2025q4').slice(0, 3)).toEqual(['1,204', '–', '− table vanishes'])
+    expect(cells('public.order_lines').slice(0, 3)).toEqual(['611,034', '610,118', '−916'])
+    expect(cells('public.legacy_tax').slice(0, 3)).toEqual(['–', '88', '+ table comes back'])
+    // Exactly the rows that go: those of the six tables, and of the one that vanishes.
+    expect(screen.getByText('3,115')).toBeTruthy()
+    expect(screen.getByText('1 table vanishes: public.promo_2025q4')).toBeTruthy()
+    expect(screen.getByText('public.customers.vat_no (text) goes: the backup does not have it.')).toBeTruthy()
+    expect(screen.getByText('7 sessions are connected')).toBeTruthy()
+    expect(screen.getByText(/kept for 7 days \(4\.2.GB\), and one click brings it back/)).toBeTruthy()
+    expect(screen.getByText(/coffre restore BKP-\S+ --replace$/)).toBeTruthy()
+    await accessibleAbove()
+    await user.click(screen.getByRole('button', { name: 'Show all 14 tables' }))
+    expect(cells('public.settings').slice(0, 3)).toEqual(['36', '36', '='])
+    expect(memory.works.list).toHaveLength(0)
+  })
+
+  it('goes from the name to the proved result, and back with one click', async () => {
+    const opened = await toPreview()
+    const { memory, user } = opened
+    await confirm(opened)
+    expect(memory.works.list).toHaveLength(1)
+    expect(await screen.findByText(/shop still answers your application as before/)).toBeTruthy()
+    await accessibleAbove()
+    memory.works.advance(200)
+    expect(await screen.findByText(/^shop is exactly the backup of /)).toBeTruthy()
+    expect(screen.getByText('13 tables and 1,142,402 rows, each count equal to the manifest.')).toBeTruthy()
+    expect(cells('public.promo_2025q4')).toEqual(['1,204', '–', '–', 'not there any more'])
+    expect(sheet().getByText(/^Kept until .* \(4\.2.GB\)$/)).toBeTruthy()
+    await accessibleAbove()
+
+    await user.keyboard('{Control>}z{/Control}')
+    expect(await screen.findByText('Take back the restore of shop?')).toBeTruthy()
+    await waitFor(() => expect(document.activeElement?.textContent).toBe('Leave it as it is'))
+    await accessibleAbove()
+    await user.click(screen.getByRole('button', { name: 'Leave it as it is' }))
+    await waitFor(() => expect(screen.queryByRole('alertdialog')).toBeNull())
+    expect(memory.works.list).toHaveLength(0)
+    await user.click(screen.getByRole('button', { name: /^Undo the restore/ }))
+    await screen.findByText('Take back the restore of shop?')
+    const yes = screen.getAllByRole('button', { name: 'Undo the restore' }).at(-1) as HTMLElement
+    await waitFor(() => expect(yes).toHaveProperty('disabled', false))
+    await user.click(yes)
+    await waitFor(() => expect(memory.works.list).toHaveLength(1))
+    expect(await screen.findByText('Taking shop back')).toBeTruthy()
+    memory.works.advance(10)
+    expect(await screen.findByText('shop is what it was before the restore')).toBeTruthy()
+    expect(screen.queryByRole('button', { name: /^Undo the restore/ })).toBeNull()
+    await accessibleAbove()
+  })
+
+  it('the count-down can be stopped with Escape, and nothing has happened', async () => {
+    const { memory, user } = await toPreview()
+    await user.click(screen.getByRole('button', { name: 'Continue' }))
+    expect(await screen.findByText('3,115 rows of shop leave the live data')).toBeTruthy()
+    expect(screen.getByText('1 table vanishes:')).toBeTruthy()
+    await accessibleAbove()
+    await user.type(screen.getByLabelText(/Type the source’s name to confirm/), 'shop')
+    await user.click(screen.getByRole('button', { name: 'Replace the data of shop' }))
+    await screen.findByRole('button', { name: 'Stop the count-down' })
+    await user.keyboard('{Escape}')
+    await waitFor(() => expect(screen.queryByRole('button', { name: 'Stop the count-down' })).toBeNull())
+    expect(memory.works.list).toHaveLength(0)
+    expect(screen.getByRole('dialog')).toBeTruthy()
+  })
+
+  it('rows that came since are asked about, and the same answer goes on', async () => {
+    const opened = await toPreview('shop', { refuse: ['replace_rows_changed'] })
+    const { memory, user } = opened
+    await confirm(opened)
+    memory.works.advance(5)
+    expect(await screen.findByText('shop has changed since the preview')).toBeTruthy()
+    expect(sheet().getAllByRole('rowheader')).toHaveLength(1)
+    expect(screen.queryByText('REFUSED')).toBeNull()
+    await accessibleAbove()
+    await user.click(screen.getByRole('button', { name: 'Go on: the application keeps writing' }))
+    await waitFor(() => expect(memory.works.list).toHaveLength(1))
+    memory.works.advance(200)
+    expect(await screen.findByText(/^shop is exactly the backup of /)).toBeTruthy()
+  })
+
+  it('another database, or other tables, can only be looked at again', async () => {
+    const opened = await toPreview('shop', { refuse: ['replace_target_changed'] })
+    const { memory, user } = opened
+    await confirm(opened)
+    memory.works.advance(5)
+    expect(await screen.findByText('shop is not what the preview showed')).toBeTruthy()
+    expect(screen.queryByRole('button', { name: /Go on/ })).toBeNull()
+    await user.click(screen.getByRole('button', { name: 'Look again' }))
+    expect(await screen.findByText('Checked just now')).toBeTruthy()
+    expect(screen.getByRole('button', { name: 'Continue' })).toHaveProperty('disabled', false)
+  })
+
+  it('cannot be cancelled while the data changes places', async () => {
+    const opened = await toPreview()
+    await confirm(opened)
+    const { memory } = opened
+    await waitFor(() => expect(memory.works.list).toHaveLength(1))
+    while (memory.works.list[0]?.running.progress.step !== 'swapping') memory.works.advance(1)
+    memory.invalidate('running')
+    expect(await screen.findByText(/This cannot be stopped half-way/)).toBeTruthy()
+    expect(screen.getByRole('button', { name: 'Cancel, change nothing' })).toHaveProperty('disabled', true)
+  })
+
+  it('where nothing can be kept beside it, the safety backup is the way back', async () => {
+    const opened = await toPreview('crm')
+    const { memory, user } = opened
+    expect(screen.getByText('The safety backup is the way back')).toBeTruthy()
+    await confirm(opened, 'crm')
+    memory.works.advance(200)
+    expect(await screen.findByText(/Undo restores the safety backup in place of crm/)).toBeTruthy()
+    expect(screen.queryByText(/^Kept until/)).toBeNull()
+    await user.click(screen.getByRole('button', { name: /^Undo the restore/ }))
+    expect(await screen.findByText(/The safety backup BKP-\S+, made before the restore of/)).toBeTruthy()
+    await user.keyboard('{Escape}')
+    await waitFor(() => expect(screen.queryByRole('alertdialog')).toBeNull())
+  })
+
+  it('what is kept stands in health, in the panel and in the palette, and can be let go', async () => {
+    const opened = await toPreview()
+    const { memory, user } = opened
+    await confirm(opened)
+    memory.works.advance(200)
+    await user.click(await screen.findByRole('button', { name: 'Done' }))
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+    const panel = await screen.findByText('In place of live data')
+    expect(panel.closest('section')?.textContent).toMatch(/Replaced shop on .*Undo…/)
+    await accessible()
+    await user.keyboard('{Control>}k{/Control}')
+    await user.type(await screen.findByRole('combobox', { name: 'Search or run a command' }), 'undo the restore')
+    await user.keyboard('{Enter}')
+    await screen.findByText('Take back the restore of shop?')
+    await user.keyboard('{Escape}')
+    await waitFor(() => expect(screen.queryByRole('alertdialog')).toBeNull())
+
+    window.location.hash = '/health'
+    expect(await screen.findByText('Kept for an undo')).toBeTruthy()
+    expect(screen.getByText('4.2 GB in all', { normalizer: (text) => text.replace(/\s/g, ' ') })).toBeTruthy()
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Remove now… shop' }))
+    expect(await screen.findByText('Remove the kept data of shop now?')).toBeTruthy()
+    await waitFor(() => expect(document.activeElement?.textContent).toBe('Keep'))
+    await accessibleAbove()
+    const remove = screen.getByRole('button', { name: 'Remove' })
+    await waitFor(() => expect(remove).toHaveProperty('disabled', false))
+    await user.click(remove)
+    await waitFor(() => expect(screen.queryByText('Kept for an undo')).toBeNull())
+    expect(memory.replaces.kept()).toHaveLength(0)
+  })
+
+  it('a file replaces the data of a source that is chosen, never of one that is guessed', async () => {
+    const { user } = await start('/overview', { now: NOON, chosen: '/home/anna/other.db' })
+    await user.keyboard('{Control>}k{/Control}')
+    await user.type(await screen.findByRole('combobox', { name: 'Search or run a command' }), 'restore from a file')
+    await user.keyboard('{Enter}')
+    await user.click(await screen.findByRole('radio', { name: /In place of the live data/ }))
+    expect(screen.getByRole('button', { name: 'Preview' })).toHaveProperty('disabled', true)
+    await user.selectOptions(
+      screen.getByLabelText('Whose live data?'),
+      screen.getByRole('option', { name: /^chrono,/ }),
+    )
+    await user.click(screen.getByRole('button', { name: 'Preview' }))
+    expect(await screen.findByText(/--replace --source chrono$/)).toBeTruthy()
+  })
+
+  it('in French, every step', async () => {
+    const { memory, user } = await start('/overview', { now: NOON, language: 'fr' })
+    const backup = memory.data.backups.find((b) => b.source === 'shop' && b.state === 'verified' && b.plan)
+    window.location.hash = `/backups/${backup?.id}`
+    await user.click(await screen.findByRole('button', { name: 'Restaurer…' }))
+    await user.click(await screen.findByRole('radio', { name: /À la place des données vivantes/ }))
+    await user.click(screen.getByRole('button', { name: 'Aperçu' }))
+    expect(await screen.findByText(/^1 table disparaît/)).toBeTruthy()
+    expect(document.body.textContent).not.toMatch(/\b(ui|restore|kept)\.[a-z_]+/)
+    await user.click(screen.getByRole('button', { name: 'Continuer' }))
+    expect(await screen.findByText(/lignes de shop quittent les données vivantes/)).toBeTruthy()
+    expect(document.body.textContent).not.toMatch(/\b(ui|restore|kept)\.[a-z_]+/)
   })
 })
 

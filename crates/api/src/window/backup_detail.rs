@@ -135,11 +135,13 @@ fn proofs(backup: &Backup, restores: &[Restore]) -> Proofs {
         structure_read: verified,
         restored: restored.is_some(),
         rows_equal: restored.is_some_and(|restore| {
-            let equal = restore
+            // A table that was only in the live data before has nothing to be compared with, and is gone.
+            let of_backup = restore
                 .counts
                 .iter()
-                .all(|count| count.backup.is_some() && count.backup == count.after);
-            !restore.counts.is_empty() && equal
+                .filter(|count| count.backup.is_some() || count.after.is_some());
+            let mut compared = of_backup.peekable();
+            compared.peek().is_some() && compared.all(|count| count.backup == count.after)
         }),
         restored_at: restored.and_then(|restore| restore.ended_at),
         restore_ms: took.and_then(|took| u64::try_from(took.num_milliseconds()).ok()),

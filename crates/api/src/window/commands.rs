@@ -104,8 +104,11 @@ commands! {
     restore_targets: super::restore_targets::RestoreWhat => Vec<super::restore_targets::RestoreTargetOption>;
     plan_restore: super::restores::PlanRestore => super::restores::RestorePlan;
     start_restore: super::restores::StartRestore => coffre_model::restore::Restore;
-    show_restore: ById => coffre_model::restore::Restore;
-    list_restores: super::restores::ListRestores => Vec<coffre_model::restore::Restore>;
+    show_restore: ById => super::undos::RestoreDetail;
+    list_restores: super::restores::ListRestores => Vec<super::undos::RestoreDetail>;
+    undo_restore: ById => coffre_model::restore::Restore;
+    list_kept: Nothing => Vec<super::undos::RestoreDetail>;
+    forget_kept: ById => coffre_model::restore::Restore;
 
     list_keys: Nothing => Vec<coffre_model::key::Key>;
     create_key: super::keys::CreateKey => super::keys::KeyMade;

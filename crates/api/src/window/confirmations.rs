@@ -33,8 +33,11 @@ pub(super) struct PlannedRestore {
     pub(super) from: From,
     /// Size and time of the file that was shown, where it is one.
     pub(super) file: Option<(u64, Option<SystemTime>)>,
+    /// Where to; or the source whose live data goes.
     pub(super) target: Source,
     pub(super) secret: Option<Secret>,
+    /// The engine's own word for it, where live data is replaced: it knows what that looked like.
+    pub(super) replaces: Option<Id>,
 }
 
 /// Every preview that is still good.

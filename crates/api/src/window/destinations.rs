@@ -29,25 +29,6 @@ use super::{Window, one, tags};
 use crate::Coffre;
 use crate::secret_change::with_row;
 
-/// Room at a destination, in bytes.
-#[derive(Clone, Copy, Debug, Serialize, TS)]
-#[ts(rename = "Space")]
-pub struct Room {
-    /// Free for us.
-    pub free: u64,
-    /// All of it.
-    pub total: u64,
-}
-
-impl From<Space> for Room {
-    fn from(space: Space) -> Room {
-        Room {
-            free: space.free,
-            total: space.total,
-        }
-    }
-}
-
 /// A destination in a list.
 #[derive(Debug, Serialize, TS)]
 pub struct DestinationRow {
@@ -66,7 +47,7 @@ pub struct DestinationRow {
     /// Why it did not answer.
     pub error: Option<Error>,
     /// Room there.
-    pub space: Option<Room>,
+    pub space: Option<Space>,
     /// Copies that lie there, or should.
     pub copies: u64,
     /// Those of them that are verified.
@@ -116,7 +97,7 @@ pub struct DestinationProbe {
     /// Where it is.
     pub place: String,
     /// Room there.
-    pub space: Option<Room>,
+    pub space: Option<Space>,
     /// Whose it is.
     pub identity: WhoseIdentity,
     /// Backups (manifests) found there.
@@ -273,7 +254,7 @@ impl Window {
             state,
             checked_at,
             error,
-            space: space.map(Room::from),
+            space,
             copies: figures.copies,
             verified_copies: figures.verified,
             stored_bytes: figures.stored_bytes,
@@ -358,12 +339,7 @@ impl Window {
         };
         let kept = id.map(|id| destination_by_id(&coffre, &id)).transpose()?;
         if let Some(kept) = kept.filter(|kept| kept.address == destination.address) {
-            let look = found.as_ref().map(|found| {
-                found.space.map(|room| Space {
-                    free: room.free,
-                    total: room.total,
-                })
-            });
+            let look = found.as_ref().map(|found| found.space);
             self.keep_destination_look(&coffre, &kept, began.elapsed(), look.map_err(Error::clone), &cancel);
             self.changed([one(Noun::Destinations, kept.id), Noun::Health.into()]);
         }
@@ -530,7 +506,7 @@ fn probe(coffre: &Coffre, destination: &Destination, storage: &dyn Storage, canc
     let manifests = storage.list("")?;
     Ok(DestinationProbe {
         place: storage.place(),
-        space: storage.space()?.map(Room::from),
+        space: storage.space()?,
         identity,
         backups: manifests
             .iter()
@@ -541,7 +517,7 @@ fn probe(coffre: &Coffre, destination: &Destination, storage: &dyn Storage, canc
 }
 
 /// The room on the disk that a folder which does not exist yet would be made on: that of the nearest folder above it.
-fn room_above(coffre: &Coffre, destination: &Destination, cancel: &Cancel) -> Option<Room> {
+fn room_above(coffre: &Coffre, destination: &Destination, cancel: &Cancel) -> Option<Space> {
     let parsed = destination.parsed().ok().filter(|parsed| parsed.scheme == "file")?;
     let kind = coffre.engine.adapters.storage("file").ok()?;
     let existing = Path::new(&parsed.path).ancestors().skip(1).find(|folder| folder.is_dir())?;
@@ -559,5 +535,5 @@ fn room_above(coffre: &Coffre, destination: &Destination, cancel: &Cancel) -> Op
         cancel: cancel.clone(),
     };
     // Only a figure for the form: where it cannot be had, none is shown.
-    kind.open(&above, access).ok()?.space().ok().flatten().map(Room::from)
+    kind.open(&above, access).ok()?.space().ok().flatten()
 }

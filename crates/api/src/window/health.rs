@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use coffre_model::backup::Tool;
 use coffre_model::protection::FRESH;
+use coffre_model::storage::Space;
 use coffre_model::{Code, Error, Id, Result};
 use serde::Serialize;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
@@ -12,7 +13,7 @@ use ts_rs::TS;
 
 use super::about::SecretStore;
 use super::commands::Nothing;
-use super::destinations::{GROWTH, Room};
+use super::destinations::GROWTH;
 use super::events::Noun;
 use super::looks::{Answer, Look};
 use super::protection::{Around, Protection, protection};
@@ -66,7 +67,7 @@ pub struct DiskHealth {
     /// The destinations on it.
     pub destinations: Vec<String>,
     /// Room on it.
-    pub space: Room,
+    pub space: Space,
     /// How much should be free: twice the largest backup, at least 10 GB.
     pub wanted_free: u64,
     /// In how many days it is full at the pace of the last thirty; nothing where it does not grow.
@@ -244,7 +245,8 @@ impl Window {
         let looks = self.lock_looks();
         let times = looks.sources.values().map(|look| look.at);
         let checked_at = times.chain(looks.destinations.values().map(|look| look.at)).max();
-        let leftovers = looks.left.clone();
+        let mut leftovers = looks.left.clone();
+        leftovers.extend(looks.unsettled.iter().filter(|error| !looks.left.contains(error)).cloned());
         drop(looks);
         Ok(Health {
             checked_at,
@@ -307,7 +309,7 @@ impl Window {
     /// The disks that destinations lie on, those of one disk together.
     fn disks(&self, coffre: &Coffre, around: &Around) -> Result<Vec<DiskHealth>> {
         let figures = coffre.engine.catalogue.destination_figures(around.now - GROWTH)?;
-        let spaces: BTreeMap<Id, coffre_model::storage::Space> = self
+        let spaces: BTreeMap<Id, Space> = self
             .lock_looks()
             .destinations
             .iter()
@@ -323,7 +325,7 @@ impl Window {
                 let disk = DiskHealth {
                     path,
                     destinations: Vec::new(),
-                    space: (*space).into(),
+                    space: *space,
                     wanted_free: LEAST_FREE,
                     full_in_days: None,
                 };

@@ -70,6 +70,8 @@ pub(super) struct Looks {
     pub(super) catalogue: Option<(DateTime<Utc>, Option<Error>)>,
     /// What the start could not clean up.
     pub(super) left: Vec<Error>,
+    /// What could not be settled of replacements of live data since, and why.
+    pub(super) unsettled: Vec<Error>,
     /// Destinations that were moved and not looked at since: what is recorded of them lies somewhere else, or nowhere.
     pub(super) moved: BTreeSet<Id>,
     /// What is being looked at: a look that hangs is not joined by others.

@@ -24,6 +24,7 @@ pub mod overview;
 pub mod places;
 pub mod plans;
 pub mod protection;
+mod replaces;
 pub mod restore_targets;
 pub mod restores;
 pub mod running;
@@ -33,6 +34,7 @@ pub mod tools;
 pub mod tray;
 #[cfg(test)]
 mod typescript;
+pub mod undos;
 mod watch;
 pub mod wire;
 
@@ -99,6 +101,8 @@ struct Inner {
     states: Mutex<Option<Vec<SafetyOf>>>,
     /// The dead that could not be put to rest, and when that was tried.
     stuck: Mutex<Option<(Vec<Id>, Instant)>>,
+    /// The same of replacements of live data that are to be settled, and of kept data that is to go.
+    unsettled: Mutex<Option<(Vec<Id>, Instant)>>,
 }
 
 /// A source, and how safe it is.
@@ -176,6 +180,7 @@ impl Window {
             looking_around: AtomicBool::new(false),
             states: Mutex::default(),
             stuck: Mutex::default(),
+            unsettled: Mutex::default(),
         }));
         if let Ok(coffre) = window.coffre() {
             window.opened(&coffre)?;
@@ -231,11 +236,14 @@ impl Window {
         std::thread::Builder::new()
             .name("start".into())
             .spawn(move || {
+                let cut_off = coffre.engine.catalogue.unsettled_replacements();
                 let left = match coffre.sweep(&Cancel::new()) {
                     Ok(swept) => swept.left,
                     Err(error) => vec![error],
                 };
                 window.lock_looks().left = left;
+                // What cannot be read here is said by the first command.
+                window.tell_settled(&coffre, &cut_off.unwrap_or_default());
                 window.changed(tags(&[
                     Noun::Backups,
                     Noun::Restores,
@@ -324,6 +332,9 @@ impl Window {
             window.see_time_pass(&coffre);
             if let Err(error) = window.put_the_dead_to_rest(&coffre) {
                 tracing::warn!(%error, "put dead runs to rest");
+            }
+            if let Err(error) = window.settle(&coffre) {
+                tracing::warn!(%error, "settle replacements of live data");
             }
             window.look_at_silent_destinations(&coffre);
         });

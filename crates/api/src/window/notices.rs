@@ -5,12 +5,14 @@ use std::sync::{Mutex, PoisonError};
 
 use coffre_engine::verify::Check;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
-use coffre_model::restore::Restore;
+use coffre_model::restore::{Restore, RestoreState};
 use coffre_model::source::Source;
 use coffre_model::{Code, Error, Id, Result};
 
 use super::Window;
 use super::events::Noun;
+use super::undos::{RestoreDetail, detail};
+use crate::Coffre;
 
 /// What a notification says, in the language of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,6 +234,47 @@ impl Window {
             urgent: true,
             route: id.map_or_else(|| "/backups".to_owned(), |id| format!("/restores/{id}")),
         });
+    }
+
+    /// Tells that a restore could not be taken back.
+    pub(super) fn tell_undone(&self, name: &str, id: &Id, outcome: &Result<Restore>) {
+        let Err(error) = outcome else { return };
+        if matches!(error.code(), Code::Cancelled | Code::Busy) || !self.is_on(Kind::Failure.setting()) {
+            return;
+        }
+        self.dialogs().notify(&Notice {
+            title: self.words().say("notice.undo_failed", &[("source", name.into())]),
+            body: self.sentences(error),
+            urgent: true,
+            route: format!("/restores/{id}"),
+        });
+    }
+
+    /// Tells what became of replacements of live data that were cut off: which of the two it is now must not be left to be found out.
+    pub(super) fn tell_settled(&self, coffre: &Coffre, cut_off: &[Restore]) {
+        for before in cut_off {
+            let Ok(RestoreDetail { restore, source, .. }) = coffre.restore_row(&before.id).and_then(|row| detail(coffre, row))
+            else {
+                // Said by every command that needs it.
+                continue;
+            };
+            let (key, error) = match (before.state, restore.state) {
+                (RestoreState::Done, _) => continue,
+                (_, RestoreState::Done) => ("notice.replace_finished", restore.remarks.last()),
+                (RestoreState::Running, RestoreState::Interrupted) => ("notice.replace_taken_back", restore.error.as_ref()),
+                _ => continue,
+            };
+            if !self.is_on(Kind::Failure.setting()) {
+                return;
+            }
+            let name = source.unwrap_or_else(|| restore.target.clone());
+            self.dialogs().notify(&Notice {
+                title: self.words().say(key, &[("source", name.into())]),
+                body: error.map(|error| self.sentences(error)).unwrap_or_default(),
+                urgent: true,
+                route: format!("/restores/{}", restore.id),
+            });
+        }
     }
 
     fn sentences(&self, error: &Error) -> String {

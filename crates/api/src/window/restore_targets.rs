@@ -17,7 +17,7 @@ use super::Window;
 use super::backups::backup_by_id;
 use super::sources::place_of;
 use super::wire::SecretText;
-use crate::restores::From;
+use crate::restores::From as What;
 use crate::{Coffre, sample};
 
 /// What kind of place a restore can go to.
@@ -43,8 +43,31 @@ pub struct RestoreTargetOption {
     pub suggestion: String,
     /// Where it would be: the server of `new_database`.
     pub place: String,
+    /// The sources whose live data could be replaced: a backup's own, for a file all that can take it. Empty for other kinds.
+    pub sources: Vec<ReplaceableSource>,
     /// Why it cannot be chosen.
     pub refusal: Option<Error>,
+}
+
+/// A source whose live data could be replaced.
+#[derive(Debug, Serialize, TS)]
+pub struct ReplaceableSource {
+    /// It.
+    pub id: Id,
+    /// Its name.
+    pub name: String,
+    /// Where its data lives.
+    pub place: String,
+}
+
+impl From<&Source> for ReplaceableSource {
+    fn from(source: &Source) -> ReplaceableSource {
+        ReplaceableSource {
+            id: source.id,
+            name: source.name.clone(),
+            place: place_of(&source.address),
+        }
+    }
 }
 
 /// A place to restore to, as it was chosen.
@@ -52,6 +75,7 @@ pub struct RestoreTargetOption {
 #[serde(deny_unknown_fields)]
 pub(super) struct RestoreTarget {
     pub(super) kind: TargetKind,
+    /// As `TargetKind` says; for `replace` the id of a source, where a file replaces its data.
     pub(super) value: String,
     pub(super) secret: Option<SecretText>,
 }
@@ -71,10 +95,10 @@ pub(super) enum Found {
 }
 
 impl Found {
-    pub(super) fn from(&self) -> From {
+    pub(super) fn from(&self) -> What {
         match self {
-            Found::Backup(backup, _) => From::Backup(backup.clone()),
-            Found::File(path) => From::File(path.clone(), None),
+            Found::Backup(backup, _) => What::Backup(backup.clone()),
+            Found::File(path) => What::File(path.clone(), None),
         }
     }
 
@@ -154,6 +178,7 @@ impl Window {
             kind,
             suggestion,
             place,
+            sources: Vec::new(),
             refusal: None,
         };
         let mut options = Vec::new();
@@ -192,15 +217,39 @@ impl Window {
             };
             options.push(option(TargetKind::Address, suggestion, String::new()));
         }
-        if let Some(source) = &source {
-            options.push(RestoreTargetOption {
+        options.extend(self.replace_option(&coffre, &found, format)?);
+        Ok(options)
+    }
+
+    /// In place of live data: of the backup's own source, or of any that can take the file.
+    fn replace_option(&self, coffre: &Coffre, found: &Found, format: DumpFormat) -> Result<Option<RestoreTargetOption>> {
+        let option = |suggestion: String, place: String, sources, refusal| {
+            Some(RestoreTargetOption {
                 kind: TargetKind::Replace,
-                suggestion: String::new(),
-                place: place_of(&source.address),
-                refusal: Some(Error::new(Code::Refused, "replace_later")),
+                suggestion,
+                place,
+                sources,
+                refusal,
+            })
+        };
+        if found.backup().is_some() {
+            return Ok(match coffre.replaced_source(&found.from(), None) {
+                Ok(source) => {
+                    let source = ReplaceableSource::from(&source);
+                    option(source.id.to_string(), source.place.clone(), vec![source], None)
+                }
+                Err(error) if error.code() == Code::Refused => option(String::new(), String::new(), Vec::new(), Some(error)),
+                Err(error) => return Err(error),
             });
         }
-        Ok(options)
+        let mut sources = Vec::new();
+        for source in coffre.sources()? {
+            if takes(coffre, &source, format)? {
+                sources.push(ReplaceableSource::from(&source));
+            }
+        }
+        // None is chosen beforehand: a file does not say whose data it is.
+        Ok(option(String::new(), String::new(), sources, None).filter(|option| !option.sources.is_empty()))
     }
 }
 
@@ -268,7 +317,8 @@ pub(super) fn target_of(coffre: &Coffre, found: &Found, kind: TargetKind, value:
             let options = same_server(coffre, value)?.map(|source| options_for_target(&source.options));
             (value.to_owned(), options.unwrap_or_default())
         }
-        TargetKind::Replace => return Err(Error::new(Code::Refused, "replace_later")),
+        // Live data is not a place to restore into: it is looked at, and replaced, in another way.
+        TargetKind::Replace => return Err(Error::new(Code::Usage, "restore_where")),
     };
     coffre.new_source(&address, "restore", options)
 }

@@ -5,6 +5,7 @@ use coffre_engine::recovery_sheet::shell_quote;
 use coffre_model::backup::{Backup, CopyState};
 use coffre_model::database::{DumpFormat, TargetLook};
 use coffre_model::error::Details;
+use coffre_model::impact::Impact;
 use coffre_model::restore::{CountComparison, Restore, RestoreMode};
 use coffre_model::source::Source;
 use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
@@ -15,9 +16,10 @@ use super::Window;
 use super::backups::backup_by_id;
 use super::commands::ById;
 use super::confirmations::{PlannedRestore, Shown};
-use super::restore_targets::{Found, RestoreTarget, find, format_of, nothing_to_restore, target_of};
+use super::restore_targets::{Found, RestoreTarget, TargetKind, find, format_of, nothing_to_restore, target_of};
 use super::running::{About, RunningNoun};
 use super::sources::place_of;
+use super::undos::{RestoreDetail, detail};
 use crate::Coffre;
 use crate::restores::{From, Target};
 
@@ -48,6 +50,10 @@ pub(super) struct PlanRestore {
 pub(super) struct StartRestore {
     confirmation: String,
     name: String,
+    /// In place of live data: rows may have come or gone since the preview, because an application keeps writing. False where it is not said.
+    #[serde(default)]
+    #[ts(optional, as = "Option<bool>")]
+    rows_may_differ: bool,
 }
 
 /// The arguments of `list_restores`.
@@ -75,6 +81,8 @@ pub enum CheckName {
     Key,
     /// The target can take this format.
     Format,
+    /// The live data can be replaced now.
+    Replaceable,
 }
 
 /// One of them.
@@ -118,6 +126,11 @@ pub struct RestorePlan {
     pub checks: Vec<RestoreCheck>,
     /// How long it took the last time.
     pub estimated_ms: Option<u64>,
+    /// What replacing live data would mean; nothing for a new place, and where the backup itself is not good.
+    pub impact: Option<Impact>,
+    /// For how many days what was live is kept for an undo (the setting). Zero: not at all.
+    #[ts(type = "number")]
+    pub undo_days: i64,
     /// False where a check forbids it.
     pub allowed: bool,
     /// The same from a terminal.
@@ -131,6 +144,9 @@ impl Window {
         let found = find(&coffre, request.backup_id.as_ref(), request.file.as_deref())?;
         if let Found::Backup(backup, None) = &found {
             return Err(nothing_to_restore(Some(backup)));
+        }
+        if request.target.kind == TargetKind::Replace {
+            return self.plan_replace(&coffre, &found, request.file, &request.target.value);
         }
         let secret = request
             .target
@@ -174,6 +190,7 @@ impl Window {
                 file: found.file_facts(),
                 target: target.clone(),
                 secret,
+                replaces: None,
             }));
             self.lock_confirmations().remember(shown, super::now())
         } else {
@@ -194,6 +211,8 @@ impl Window {
             counts,
             checks,
             estimated_ms: took.and_then(|took| u64::try_from(took.num_milliseconds()).ok()),
+            impact: None,
+            undo_days: coffre.engine.undo_keep_days()?,
             allowed,
         })
     }
@@ -229,24 +248,12 @@ impl Window {
         if ok && let Some(key) = key {
             checks.insert(0, passed(CheckName::Key, [("key", key.into())]));
         }
-        let told = match found {
-            Found::Backup(backup, _) => {
-                // The one that is read first: the best of them.
-                let copies = backup.copies.iter();
-                let copy = copies.min_by_key(|copy| copy.state != CopyState::Verified);
-                vec![
-                    ("bytes", backup.stored_bytes.into()),
-                    ("destination", copy.map(|copy| copy.destination.clone()).into()),
-                ]
-            }
-            Found::File(path) => vec![("path", path.display().to_string().into())],
-        };
         checks.insert(
             0,
             RestoreCheck {
                 error,
                 ok,
-                ..passed(name, told)
+                ..passed(name, what_was_read(found))
             },
         );
         Ok(counts)
@@ -279,7 +286,12 @@ impl Window {
     }
 
     /// Carries out what a preview showed, once; it goes on after the answer.
-    pub(super) fn start_restore(&self, StartRestore { confirmation, name }: StartRestore) -> Result<Restore> {
+    pub(super) fn start_restore(&self, asked: StartRestore) -> Result<Restore> {
+        let StartRestore {
+            confirmation,
+            name,
+            rows_may_differ,
+        } = asked;
         let coffre = self.coffre()?;
         let (until, shown) = self
             .lock_confirmations()
@@ -311,23 +323,12 @@ impl Window {
                 found
             }
         };
-        let about = self.about_restore(&coffre, &found)?;
         let again = planned.clone();
-        let PlannedRestore {
-            from, target, secret, ..
-        } = *planned;
-        let window = self.clone();
-        let named = found.name();
-        let id = self.start(about, move |coffre, observer, cancel| {
-            let into = Target {
-                address: Some(target.address),
-                options: target.options,
-                password: secret,
-            };
-            let outcome = coffre.restore(from, into, false, observer, cancel);
-            window.tell_restored(&named, &outcome);
-            outcome.map(drop)
-        });
+        let id = if planned.replaces.is_some() {
+            self.start_replace(&coffre, *planned, (&confirmation, until), rows_may_differ)
+        } else {
+            self.start_into(&coffre, &found, *planned)
+        };
         let id = id.inspect_err(|error| {
             // Nothing has begun, and nothing is wrong with what was shown: it is still good for another try.
             if matches!(
@@ -341,17 +342,55 @@ impl Window {
         coffre.restore_row(&id)
     }
 
-    pub(super) fn show_restore(&self, ById { id }: ById) -> Result<Restore> {
-        self.coffre()?.restore_row(&id)
+    fn start_into(&self, coffre: &Coffre, found: &Found, planned: PlannedRestore) -> Result<Id> {
+        let about = self.about_restore(coffre, found)?;
+        let PlannedRestore {
+            from, target, secret, ..
+        } = planned;
+        let window = self.clone();
+        let named = found.name();
+        self.start(about, move |coffre, observer, cancel| {
+            let into = Target {
+                address: Some(target.address),
+                options: target.options,
+                password: secret,
+            };
+            let outcome = coffre.restore(from, into, false, observer, cancel);
+            window.tell_restored(&named, &outcome);
+            outcome.map(drop)
+        })
+    }
+
+    pub(super) fn show_restore(&self, ById { id }: ById) -> Result<RestoreDetail> {
+        let coffre = self.coffre()?;
+        detail(&coffre, coffre.restore_row(&id)?)
     }
 
     /// The newest restores, previews left out.
-    pub(super) fn list_restores(&self, ListRestores { limit }: ListRestores) -> Result<Vec<Restore>> {
-        self.coffre()?.engine.catalogue.last_restores(limit.min(LIST_MAX))
+    pub(super) fn list_restores(&self, ListRestores { limit }: ListRestores) -> Result<Vec<RestoreDetail>> {
+        let coffre = self.coffre()?;
+        let restores = coffre.engine.catalogue.last_restores(limit.min(LIST_MAX))?;
+        restores.into_iter().map(|restore| detail(&coffre, restore)).collect()
     }
 }
 
-fn passed(name: CheckName, told: impl IntoIterator<Item = (&'static str, serde_json::Value)>) -> RestoreCheck {
+/// What was read to its end.
+pub(super) fn what_was_read(found: &Found) -> Vec<(&'static str, serde_json::Value)> {
+    match found {
+        Found::Backup(backup, _) => {
+            // The one that is read first: the best of them.
+            let copies = backup.copies.iter();
+            let copy = copies.min_by_key(|copy| copy.state != CopyState::Verified);
+            vec![
+                ("bytes", backup.stored_bytes.into()),
+                ("destination", copy.map(|copy| copy.destination.clone()).into()),
+            ]
+        }
+        Found::File(path) => vec![("path", path.display().to_string().into())],
+    }
+}
+
+pub(super) fn passed(name: CheckName, told: impl IntoIterator<Item = (&'static str, serde_json::Value)>) -> RestoreCheck {
     let told = told.into_iter().filter(|(_, value)| !value.is_null());
     RestoreCheck {
         name,

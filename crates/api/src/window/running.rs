@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use coffre_model::backup::Trigger;
 use coffre_model::cancel::Reason;
 use coffre_model::progress::{Observer, Progress, Step};
 use coffre_model::{Cancel, Code, Error, Id, Result};
@@ -35,6 +36,8 @@ pub enum RunningNoun {
     Restore,
     /// A backup is copied to a file.
     Download,
+    /// A restore in place of live data is taken back.
+    Undo,
 }
 
 /// A piece of work that goes on.
@@ -60,6 +63,8 @@ pub struct Running {
     pub elsewhere: bool,
     /// It was cancelled and is about to end.
     pub cancelling: bool,
+    /// It can be cancelled from here. Not what another process does, and not once live data is changing places: that is all or nothing, and over in a moment.
+    pub cancellable: bool,
 }
 
 /// What is known of a piece of work before it begins.
@@ -130,7 +135,7 @@ impl Works {
         let mut found = Vec::new();
         for (key, work) in works {
             let mut running = work.lock();
-            if let Some(running) = running.as_mut().filter(|running| running.id == *id) {
+            if let Some(running) = running.as_mut().filter(|running| running.id == *id && running.cancellable) {
                 running.cancelling = true;
                 work.cancel.cancel(Reason::Interrupt);
                 found.push(key);
@@ -149,8 +154,13 @@ impl Works {
 
     pub(super) fn cancel_all(&self) {
         for work in self.lock().values() {
+            let mut running = work.lock();
+            // What is changing places comes to its end by itself, and is the same afterwards as if it had not been asked to stop.
+            if running.as_ref().is_some_and(|running| !running.cancellable) {
+                continue;
+            }
             work.cancel.cancel(Reason::Interrupt);
-            if let Some(running) = work.lock().as_mut() {
+            if let Some(running) = running.as_mut() {
                 running.cancelling = true;
             }
         }
@@ -201,7 +211,10 @@ impl Observer for Follow<'_> {
         let mut running = self.work.lock();
         let step_before = running.as_ref().map(|running| running.progress.step);
         match running.as_mut() {
-            Some(running) => running.progress = progress.clone(),
+            Some(running) => {
+                running.cancellable &= progress.step != Step::Swapping;
+                running.progress = progress.clone();
+            }
             None => *running = Some(self.begin(id, progress.clone())),
         }
         drop(running);
@@ -211,7 +224,7 @@ impl Observer for Follow<'_> {
                 // Nobody waits for it where the work is done in the caller's own thread.
                 let _nobody_waits = begun.try_send(id);
             }
-        } else if step_before != Some(progress.step) && self.work.about.noun == RunningNoun::Restore {
+        } else if step_before != Some(progress.step) && matches!(self.work.about.noun, RunningNoun::Restore | RunningNoun::Undo) {
             self.window.changed([Tag {
                 noun: Noun::Restores,
                 id: Some(id),
@@ -232,6 +245,7 @@ impl Follow<'_> {
             adapter: about.adapter.clone(),
             plan: about.plan.clone(),
             started_at: super::now(),
+            cancellable: progress.step != Step::Swapping,
             progress,
             elsewhere: false,
             cancelling: self.work.cancel.is_cancelled(),
@@ -250,7 +264,7 @@ fn begun(about: &About, id: Id) -> Vec<Tag> {
             });
             changed
         }
-        RunningNoun::Restore => tags(&[Noun::Running, Noun::Restores, Noun::Overview]),
+        RunningNoun::Restore | RunningNoun::Undo => tags(&[Noun::Running, Noun::Restores, Noun::Overview]),
         RunningNoun::Verify | RunningNoun::Download => tags(&[Noun::Running, Noun::Overview]),
     }
 }
@@ -269,7 +283,9 @@ fn ended(about: &About) -> Vec<Tag> {
             ]));
         }
         // A restore that found a bad copy has written that down; and it measured how long a restore takes.
-        RunningNoun::Restore => changed.extend(tags(&[Noun::Restores, Noun::Sources, Noun::Destinations])),
+        RunningNoun::Restore | RunningNoun::Undo => {
+            changed.extend(tags(&[Noun::Restores, Noun::Sources, Noun::Destinations, Noun::Health]))
+        }
         RunningNoun::Download => {}
     }
     changed
@@ -389,7 +405,11 @@ impl Window {
         let rows = coffre.engine.catalogue.live_runs()?;
         let mut found = self.works().running();
         for row in rows {
-            let ours = found.iter().any(|running| running.id == row.id) || beginning.contains(&row.source_id);
+            let ours = found.iter().any(|running| {
+                running.id == row.id
+                    // The safety backup is a step of the restore that needs it.
+                    || (row.trigger == Trigger::Safety && running.source_id == Some(row.source_id))
+            }) || beginning.contains(&row.source_id);
             if ours || row.state != coffre_model::backup::BackupState::Running {
                 continue;
             }
@@ -411,6 +431,7 @@ impl Window {
                 },
                 elsewhere: true,
                 cancelling: false,
+                cancellable: false,
             });
         }
         Ok(found)
@@ -424,6 +445,9 @@ impl Window {
         let mut cancelled = self.works().cancel(&id);
         if cancelled.is_empty() {
             match self.all_running()?.iter().find(|running| running.id == id) {
+                Some(running) if !running.elsewhere && !running.cancellable => {
+                    return Err(Error::new(Code::Refused, "run_swapping").with("source", running.source.as_str()));
+                }
                 Some(running) if running.elsewhere => {
                     return Err(Error::new(Code::Refused, "run_elsewhere").with("source", running.source.as_str()));
                 }

@@ -76,6 +76,8 @@ fn what_is_well_formed_and_absurd_is_refused_too() {
         "show_backup",
         "verify_backup",
         "show_restore",
+        "undo_restore",
+        "forget_kept",
         "export_key",
         "cancel_run",
     ] {
@@ -212,6 +214,9 @@ fn well_formed() -> Vec<(&'static str, Value)> {
         ),
         ("start_restore", json!({"confirmation": "x", "name": "x"})),
         ("show_restore", by_id.clone()),
+        ("undo_restore", by_id.clone()),
+        ("forget_kept", by_id.clone()),
+        ("list_kept", json!({})),
         ("list_restores", json!({"limit": 10})),
         ("create_key", json!({"name": "", "kind": "recipient", "passphrase": null})),
         ("import_key", json!({"name": "k", "path": "/nowhere/key", "passphrase": null})),

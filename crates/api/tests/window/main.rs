@@ -13,6 +13,7 @@ mod keys;
 mod lists;
 mod lost;
 mod postgres;
+mod replaces;
 mod restores;
 mod secrets;
 mod shortage;

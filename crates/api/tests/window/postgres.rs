@@ -69,7 +69,7 @@ fn from_the_form_to_a_new_database_on_the_same_server() {
     assert!(!server.has_database(&suggestion), "a preview makes nothing");
     let restore = desk.ask("start_restore", json!({"confirmation": plan["confirmation"], "name": "shop"}));
     desk.until_idle();
-    let restore = desk.ask("show_restore", json!({"id": restore["id"]}));
+    let restore = desk.ask("show_restore", json!({"id": restore["id"]}))["restore"].clone();
     assert_eq!(
         (&restore["state"], &restore["counts"][0]["after"]),
         (&json!("done"), &json!(500))

@@ -37,8 +37,8 @@ fn a_backup_goes_into_a_new_file_and_nowhere_else() {
         "{suggestion}"
     );
     assert_eq!(
-        (&targets[1]["kind"], &targets[1]["refusal"]["text"]),
-        (&json!("replace"), &json!("replace_later"))
+        (&targets[1]["kind"], &targets[1]["refusal"]),
+        (&json!("replace"), &Value::Null)
     );
 
     let plan = desk.ask("plan_restore", request(&backup, "new_file", suggestion));
@@ -71,10 +71,10 @@ fn a_backup_goes_into_a_new_file_and_nowhere_else() {
     );
     let restore = desk.ask("start_restore", start(word, "My Shop"));
     desk.until("the restore ends", || {
-        desk.ask("show_restore", json!({"id": restore["id"]}))["state"] != "running"
+        desk.ask("show_restore", json!({"id": restore["id"]}))["restore"]["state"] != "running"
     });
     desk.until_idle();
-    let restore = desk.ask("show_restore", json!({"id": restore["id"]}));
+    let restore = desk.ask("show_restore", json!({"id": restore["id"]}))["restore"].clone();
     assert_eq!(restore["state"], "done", "{restore}");
     assert_eq!(
         restore["counts"][0],
@@ -100,10 +100,6 @@ fn a_backup_goes_into_a_new_file_and_nowhere_else() {
     );
     let plan = desk.ask("plan_restore", request(&backup, "address", "postgres://joe@127.0.0.1:1/x"));
     assert_eq!(check(&plan, "format")["error"]["text"], "target_other_database");
-    assert_eq!(
-        desk.refused("plan_restore", request(&backup, "replace", "")).text,
-        "replace_later"
-    );
     assert_eq!(
         desk.refused("plan_restore", request(&backup, "new_file", "shop.db")).text,
         "field_path_relative"
@@ -154,7 +150,10 @@ fn a_file_from_elsewhere_is_recognised() {
         json!({"confirmation": plan["confirmation"], "name": "found.sqlite3"}),
     );
     desk.until_idle();
-    assert_eq!(desk.ask("show_restore", json!({"id": restore["id"]}))["state"], "done");
+    assert_eq!(
+        desk.ask("show_restore", json!({"id": restore["id"]}))["restore"]["state"],
+        "done"
+    );
     assert!(into.exists());
     let picture = home.path().join("picture.png");
     std::fs::write(&picture, b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR").unwrap();
@@ -250,7 +249,10 @@ fn a_confirmation_outlives_a_start_that_could_not_be() {
     drop(held);
     let restore = desk.ask("start_restore", start.clone());
     desk.until_idle();
-    assert_eq!(desk.ask("show_restore", json!({"id": restore["id"]}))["state"], "done");
+    assert_eq!(
+        desk.ask("show_restore", json!({"id": restore["id"]}))["restore"]["state"],
+        "done"
+    );
     assert_eq!(
         desk.refused("start_restore", start).text,
         "confirmation_old",

@@ -55,7 +55,7 @@ impl Catalogue {
         }
         Ok(Preview {
             fingerprint,
-            shown_at: restore.started_at,
+            shown_at: restore.ended_at.unwrap_or(restore.started_at),
         })
     }
 

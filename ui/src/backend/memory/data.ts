@@ -477,6 +477,8 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
       destinations: to.map((d) => d.destination.name),
       kind: 'full',
       every,
+      schedule: null,
+      paused_at: null,
       compression: 'zstd:3',
       encryption: encrypted ? key.name : null,
       key_id: encrypted ? key.id : null,

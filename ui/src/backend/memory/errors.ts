@@ -107,15 +107,22 @@ const texts = {
     en: ['{target} is not empty. Nothing that exists is ever touched.', 'Choose a new name.'],
     fr: ['{target} n’est pas vide. Rien de ce qui existe n’est jamais touché.', 'Choisissez un nouveau nom.'],
   },
-  replace_later: {
+  replace_rows_changed: {
     code: 'REFUSED',
-    en: [
-      'Replacing live data comes with a later version.',
-      'Restore into a new place, check it, then switch your application over.',
-    ],
+    en: ['Rows have come or gone since the preview was shown.', 'Look at the preview again.'],
+    fr: ['Des lignes ont été ajoutées ou retirées depuis l’aperçu.', 'Regardez de nouveau l’aperçu.'],
+  },
+  replace_target_changed: {
+    code: 'REFUSED',
+    en: ['The live data is not what was shown.', 'Look at the preview again, then decide. Nothing was changed.'],
+    fr: ['Les données ne sont pas celles de l’aperçu.', 'Regardez de nouveau l’aperçu. Rien n’a été modifié.'],
+  },
+  undo_gone: {
+    code: 'REFUSED',
+    en: ['What was live before the restore {restore} is not kept any more.', 'Its safety backup is.'],
     fr: [
-      'Remplacer des données vivantes viendra avec une version suivante.',
-      'Restaurez à un nouvel endroit, vérifiez, puis basculez votre application.',
+      'Ce qui était en service avant la restauration {restore} n’est plus conservé.',
+      'Sa sauvegarde de sûreté l’est.',
     ],
   },
   secret_locked: {

@@ -24,6 +24,7 @@ import {
 } from './data'
 import { type ErrorText, errorOf } from './errors'
 import { journalOf } from './journal'
+import { Replaces } from './replaces'
 import { type Work, Works } from './work'
 
 export interface MemoryOptions {
@@ -48,6 +49,8 @@ export interface MemoryOptions {
   /** What the file dialogs answer. */
   chosen?: string | null
   secrets?: T.SecretState
+  /** What replacements of live data are refused with when they look at it, one after the other. */
+  refuse?: ErrorText[]
   /** The catalogue cannot be read. */
   damaged?: boolean
 }
@@ -81,9 +84,10 @@ export class MemoryBackend {
   #handlers = new Set<(event: T.BackendEvent) => void>()
   #settings = new Map<string, string>()
   #journal: T.Entry[]
-  #restores: T.Restore[] = []
+  readonly #restores: T.Restore[] = []
   #plans = new Map<string, T.RestorePlan>()
   #paused = false
+  readonly replaces: Replaces
   damaged: boolean
   #serial = 9_000_000
   #next = random(99)
@@ -100,6 +104,19 @@ export class MemoryBackend {
     if (options.language) this.#settings.set('language', options.language)
     this.#journal = options.empty ? [] : journalOf(this.data, this.#now)
     this.works = new Works((event) => this.#push(event), options.live ?? false)
+    this.replaces = new Replaces({
+      data: this.data,
+      works: this.works,
+      now: () => this.now(),
+      id: (group) => this.#id(group),
+      error: (text, details) => this.#error(text, details),
+      log: (action, kind, id, subject, error) => this.#log(action, kind, id, subject, error),
+      invalidate: (...nouns) => this.invalidate(...nouns),
+      random: this.#next,
+      undoDays: () => Number(this.#settings.get('undo_keep_days') ?? 7),
+      refusal: () => options.refuse?.shift() ?? null,
+      restores: this.#restores,
+    })
     if (options.live && !options.empty) {
       const events = this.data.sources[1] as SourceData
       this.#startBackup(events, this.data.plans[1] ?? null, 'scheduled', 0.62)
@@ -179,7 +196,7 @@ export class MemoryBackend {
     return this.#slots(p.plan.every, p.at, 1)[0]?.at ?? null
   }
   #has(feature: T.Feature): boolean {
-    return (this.options.features ?? ['schedule', 'retention', 'rebuild']).includes(feature)
+    return (this.options.features ?? ['schedule', 'retention', 'replace', 'rebuild']).includes(feature)
   }
   #slots(
     every: T.BackupType | null,
@@ -379,6 +396,7 @@ export class MemoryBackend {
         progress: { id: backup.id, step: 'preparing', done: 0, total: null, estimated: false },
         elsewhere: false,
         cancelling: false,
+        cancellable: true,
       },
       steps: [
         { step: 'preparing', bytes: 0, ticks: 4 },
@@ -432,7 +450,7 @@ export class MemoryBackend {
       home: '/home/anna/.local/share/coffre',
       log_folder: '/home/anna/.local/share/coffre/logs',
       platform: 'linux',
-      features: this.options.features ?? ['schedule', 'retention', 'rebuild'],
+      features: this.options.features ?? ['schedule', 'retention', 'replace', 'rebuild'],
       secrets: this.#store(),
       system_language:
         this.options.language ??
@@ -726,6 +744,7 @@ export class MemoryBackend {
           progress: { id, step: 'verifying', done: 0, total: null, estimated: false },
           elsewhere: false,
           cancelling: false,
+          cancellable: true,
         },
         steps: [{ step: 'verifying', bytes: backup.stored_bytes ?? 0, ticks: 30 }],
         share: 0,
@@ -787,28 +806,50 @@ export class MemoryBackend {
       const stamp = this.#iso().slice(0, 10).replaceAll('-', '')
       const options: T.RestoreTargetOption[] = []
       if (sqlite)
-        options.push({ kind: 'new_file', suggestion: `/home/anna/${name}-${stamp}.db`, place: '', refusal: null })
+        options.push({
+          kind: 'new_file',
+          suggestion: `/home/anna/${name}-${stamp}.db`,
+          place: '',
+          sources: [],
+          refusal: null,
+        })
       else {
         options.push({
           kind: 'new_database',
           suggestion: `${name}_${stamp}`,
           place: s.source.address.replace(/\/[^/]*$/, '').replace(/^\w+:\/\//, ''),
+          sources: [],
           refusal: null,
         })
-        options.push({ kind: 'address', suggestion: `${s.adapter}://user@localhost/${name}`, place: '', refusal: null })
-      }
-      if (backup) {
         options.push({
-          kind: 'replace',
-          suggestion: '',
-          place: s?.source.address.replace(/^\w+:\/\//, '') ?? '',
-          refusal: this.#has('replace') ? null : this.#error('replace_later'),
+          kind: 'address',
+          suggestion: `${s.adapter}://user@localhost/${name}`,
+          place: '',
+          sources: [],
+          refusal: null,
         })
       }
+      const replaceable = s ? [s] : this.data.sources.filter((one) => one.adapter === 'sqlite')
+      const sources = replaceable.map(({ source: { id, name, address } }) => ({
+        id,
+        name,
+        place: address.replace(/^\w+:\/\/(?:[^@/]*@)?/, ''),
+      }))
+      const own = backup ? sources[0] : undefined
+      if (sources.length)
+        options.push({ kind: 'replace', suggestion: own?.id ?? '', place: own?.place ?? '', sources, refusal: null })
       return options
     },
     planRestore: async ({ request }) => {
       const backup = request.backup_id ? this.#backup(request.backup_id) : null
+      const remember = (plan: Omit<T.RestorePlan, 'confirmation' | 'expires_at'>): T.RestorePlan => {
+        const confirmation = this.#id(7)
+        const whole = { ...plan, confirmation, expires_at: this.#iso(this.now() + 15 * 60_000) }
+        this.#plans.set(confirmation, whole)
+        return whole
+      }
+      if (request.target.kind === 'replace')
+        return remember(this.replaces.plan(this.#source(request.target.value), backup, request.file))
       const s = backup ? this.#source(backup.source_id) : null
       const taken = request.target.value.includes('taken')
       const target = request.target.value
@@ -818,9 +859,7 @@ export class MemoryBackend {
         facts: T.Details = {},
         error: T.CoffreError | null = null,
       ): T.RestoreCheck => ({ name, ok: error === null, facts, error })
-      const plan: T.RestorePlan = {
-        confirmation: this.#id(7),
-        expires_at: this.#iso(this.now() + 15 * 60_000),
+      return remember({
         name: s?.source.name ?? request.file?.split('/').pop() ?? '',
         backup,
         file: request.file,
@@ -843,22 +882,28 @@ export class MemoryBackend {
         estimated_ms: s?.restoreMs ?? null,
         allowed: !taken,
         command: `coffre restore ${backup?.code ?? `--file ${request.file}`} --into ${target}`,
-      }
-      this.#plans.set(plan.confirmation, plan)
-      return plan
+        impact: null,
+        undo_days: 7,
+      })
     },
-    startRestore: async ({ confirmation, name }) => {
+    startRestore: async ({ confirmation, name, rows_may_differ }) => {
       const plan = this.#plans.get(confirmation)
       if (!plan?.allowed || plan.name !== name) throw this.#error('not_found')
       this.#plans.delete(confirmation)
+      const live = this.data.sources.find((s) => plan.mode === 'replace' && s.source.address === plan.target)
+      if (live)
+        return this.replaces.start(plan, live, rows_may_differ ?? false, () => this.#plans.set(confirmation, plan))
       return this.#startRestore(plan)
     },
     showRestore: async ({ id }) => {
       const restore = this.#restores.find((r) => r.id === id)
       if (!restore) throw this.#error('not_found')
-      return restore
+      return this.replaces.detail(restore)
     },
-    listRestores: async ({ limit }) => this.#restores.slice(0, limit),
+    listRestores: async ({ limit }) => this.#restores.slice(0, limit).map((restore) => this.replaces.detail(restore)),
+    undoRestore: async ({ id }) => this.replaces.undo(id),
+    listKept: async () => this.replaces.kept(),
+    forgetKept: async ({ id }) => this.replaces.forget(id),
 
     listKeys: async () => this.data.keys,
     createKey: async ({ name, kind }) => {
@@ -1001,6 +1046,8 @@ export class MemoryBackend {
       destinations: draft.destination_ids.map((d) => this.#destination(d).destination.name),
       kind: draft.kind,
       every: draft.every,
+      schedule: null,
+      paused_at: null,
       compression: draft.compression,
       encryption: key?.name ?? null,
       key_id: draft.key_id,
@@ -1246,6 +1293,7 @@ export class MemoryBackend {
       backup_id: plan.backup?.id ?? null,
       file: plan.file,
       target: plan.target,
+      source_id: null,
       mode: plan.mode,
       state: 'running',
       safety_backup_id: null,
@@ -1253,13 +1301,16 @@ export class MemoryBackend {
       ended_at: null,
       steps: ['verify', 'prepare', 'load', 'compare', 'settle'].map(step),
       counts: [],
+      kept_until: null,
+      kept_bytes: null,
       remarks: [],
       error: null,
     }
     this.#restores.unshift(restore)
     const put = (more: Partial<T.Restore>) => {
       restore = { ...restore, ...more }
-      this.#restores = this.#restores.map((r) => (r.id === restore.id ? restore : r))
+      const i = this.#restores.findIndex((r) => r.id === restore.id)
+      if (i >= 0) this.#restores[i] = restore
       this.invalidate({ noun: 'restores', id: restore.id })
     }
     const bytes = plan.backup?.raw_bytes ?? 12e6
@@ -1275,6 +1326,7 @@ export class MemoryBackend {
         progress: { id: restore.id, step: 'verifying', done: 0, total: null, estimated: false },
         elsewhere: false,
         cancelling: false,
+        cancellable: true,
       },
       steps: [
         { step: 'verifying', bytes: plan.backup?.stored_bytes ?? 3e6, ticks: 12 },

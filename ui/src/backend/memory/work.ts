@@ -47,7 +47,7 @@ export class Works {
 
   cancel(id: string): void {
     const work = this.list.find((w) => w.running.id === id)
-    if (work) this.#finish(work, 'cancelled')
+    if (work?.running.cancellable) this.#finish(work, 'cancelled')
   }
 
   /** Moves everything on by so many ticks. */
@@ -85,6 +85,7 @@ export class Works {
     if (!step) return
     work.running = {
       ...work.running,
+      cancellable: work.running.cancellable && step.step !== 'swapping',
       progress: {
         id: work.running.id,
         step: step.step,

@@ -6,8 +6,11 @@ import {
   type CoffreError,
   hear,
   type Restore,
+  type RestoreDetail,
   type RestorePlan,
   type RestoreTargetOption,
+  runningWork,
+  type Work,
 } from '../../backend'
 
 export const COUNT_DOWN_S = 10
@@ -29,6 +32,8 @@ export class Flow {
   left: number | null = $state(null)
   spoken: number | null = $state(null)
   restore: Restore | null = $state.raw(null)
+  /** The same with what can be done about it, once that is known. */
+  outcome: RestoreDetail | null = $state.raw(null)
   busy = $state(false)
   error: CoffreError | null = $state.raw(null)
   #timer: ReturnType<typeof setInterval> | undefined
@@ -48,7 +53,7 @@ export class Flow {
   begin = async (): Promise<void> => {
     await this.#attempt(async () => {
       if (this.#restore_id) {
-        const restore = await backend().showRestore({ id: this.#restore_id })
+        const { restore } = await backend().showRestore({ id: this.#restore_id })
         this.file = restore.file
         this.backup_id = restore.backup_id
         // Only for the title: the backup may have been deleted since.
@@ -79,7 +84,7 @@ export class Flow {
   elsewhere = async (): Promise<void> => {
     this.#unhear?.()
     this.step = 'where'
-    this.restore = null
+    this.restore = this.outcome = null
     if (!this.options) await this.#attempt(() => this.#look())
   }
 
@@ -88,6 +93,23 @@ export class Flow {
     this.#ended = true
     this.stopCounting()
     this.#unhear?.()
+    // Nobody waits for this preview any more. Where it has just ended, there is nothing to stop.
+    if (this.reading) void this.stopReading().catch(() => {})
+  }
+
+  /** The preview that is being made: it reads the whole backup. */
+  get reading(): Work | undefined {
+    if (!this.busy || this.step !== 'where') return undefined
+    const source = this.detail?.backup.source_id ?? (this.kind === 'replace' ? this.value : null)
+    const name = this.file?.split(/[\\/]/).pop()
+    return runningWork.list.find(
+      (work) =>
+        work.noun === 'restore' && work.cancellable && (source ? work.source_id === source : work.source === name),
+    )
+  }
+  async stopReading(): Promise<void> {
+    const id = this.reading?.id
+    if (id) await backend().cancelRun({ id })
   }
 
   get option(): RestoreTargetOption | undefined {
@@ -103,18 +125,49 @@ export class Flow {
   preview = async (): Promise<void> => {
     await this.#attempt(async () => {
       if (!this.kind) return
-      const plan = await backend().planRestore({
-        request: {
-          backup_id: this.backup_id,
-          file: this.file,
-          target: { kind: this.kind, value: this.value.trim(), secret: this.secret || null },
-        },
-      })
-      if (this.#ended) return
+      const plan = await this.#unlessStopped(
+        backend().planRestore({
+          request: {
+            backup_id: this.backup_id,
+            file: this.file,
+            target: { kind: this.kind, value: this.value.trim(), secret: this.secret || null },
+          },
+        }),
+      )
+      if (this.#ended || !plan) return
       this.plan = plan
       this.typed = ''
       this.step = 'preview'
     })
+  }
+
+  /** A preview that was stopped on purpose is no error. */
+  async #unlessStopped<T>(preview: Promise<T>): Promise<T | null> {
+    try {
+      return await preview
+    } catch (thrown) {
+      if (asCoffreError(thrown).code === 'CANCELLED') return null
+      throw thrown
+    }
+  }
+
+  /** The live data is not what the preview showed: nothing was done, and the person decides. */
+  get changed(): 'rows' | 'target' | null {
+    if (this.plan === null || this.restore?.state !== 'failed') return null
+    const text = this.restore.error?.text
+    return text === 'replace_rows_changed' ? 'rows' : text === 'replace_target_changed' ? 'target' : null
+  }
+  /** The preview once more, of what is there now. */
+  lookAgain = async (): Promise<void> => {
+    this.#unhear?.()
+    this.restore = this.outcome = null
+    this.step = 'where'
+    await this.preview()
+  }
+  /** The application keeps writing, and that was to be expected: with the same word, unless more than rows has changed. */
+  goOn = async (): Promise<void> => {
+    this.#unhear?.()
+    await this.#start(true)
   }
 
   get matches(): boolean {
@@ -143,21 +196,25 @@ export class Flow {
     this.spoken = null
   }
 
-  async #start(): Promise<void> {
+  async #start(rows_may_differ = false): Promise<void> {
     await this.#attempt(async () => {
       if (!this.plan) return
-      await this.#follow(await backend().startRestore({ confirmation: this.plan.confirmation, name: this.typed }))
+      const { confirmation } = this.plan
+      await this.#follow(await backend().startRestore({ confirmation, name: this.typed, rows_may_differ }))
     })
   }
 
   async #follow(restore: Restore): Promise<void> {
     this.restore = restore
+    this.outcome = null
     this.step = 'restore'
     const { id } = restore
     const load = async () => {
       try {
         const now = await backend().showRestore({ id })
-        if (!this.#ended) this.restore = now
+        if (this.#ended || this.restore?.id !== id) return
+        this.restore = now.restore
+        this.outcome = now
       } catch (thrown) {
         this.error = asCoffreError(thrown)
       }
