@@ -95,6 +95,7 @@ impl Coffre {
         }
         let (old, new) = (&plan.retention, &change.retention);
         next.retention = Retention {
+            keep_min: new.keep_min.or(old.keep_min),
             keep_last: new.keep_last.or(old.keep_last),
             keep_days: new.keep_days.or(old.keep_days),
             keep_hourly: new.keep_hourly.or(old.keep_hourly),

@@ -173,6 +173,8 @@ fn new_run(job: &Job, id: Id, started_at: DateTime<Utc>) -> Backup {
         error: None,
         note: job.note.clone(),
         pinned: job.pinned,
+        leaves_at: None,
+        acknowledged_at: None,
         copies: Vec::new(),
     }
 }

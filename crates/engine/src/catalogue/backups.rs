@@ -377,6 +377,8 @@ pub(super) fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Bac
         error: row.opt_json("error")?,
         note: row.text("note")?,
         pinned: row.flag("pinned")?,
+        leaves_at: row.opt_time("leaves_at")?,
+        acknowledged_at: row.opt_time("acknowledged_at")?,
         copies: copies(connection, &id)?,
     })
 }

@@ -146,6 +146,8 @@ pub(crate) fn running(source: &Source, seconds: i64) -> Backup {
         error: None,
         note: "before the release".to_owned(),
         pinned: false,
+        leaves_at: None,
+        acknowledged_at: None,
         copies: Vec::new(),
     }
 }
