@@ -396,9 +396,10 @@ fn keep_bases(question: &Question<'_>, verdicts: &mut [Verdict]) {
     let all = question.backups;
     // As the catalogue sees it: these need their base, whatever their state.
     let needs = |b: &Candidate| !matches!(b.state, BackupState::Skipped | BackupState::Missed | BackupState::Deleting | BackupState::Deleted);
+    // Those of another plan may be taken back as long as they are there.
     let mut needed: BTreeSet<Id> = all
         .iter()
-        .filter(|b| b.plan != Some(question.plan) && b.leaving.is_none() && needs(b))
+        .filter(|b| b.plan != Some(question.plan) && needs(b))
         .filter_map(|b| b.base)
         .collect();
     needed.extend(
