@@ -234,10 +234,14 @@ impl Window {
         std::thread::Builder::new()
             .name("start".into())
             .spawn(move || {
-                let left = match coffre.sweep(&Cancel::new()) {
+                let mut left = match coffre.sweep(&Cancel::new()) {
                     Ok(swept) => swept.left,
                     Err(error) => vec![error],
                 };
+                match coffre.leave_due(&Cancel::new()) {
+                    Ok(done) => left.extend(done.into_iter().flat_map(|done| done.waiting)),
+                    Err(error) => left.push(error),
+                }
                 window.lock_looks().left = left;
                 window.changed(tags(&[
                     Noun::Backups,
