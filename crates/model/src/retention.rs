@@ -157,7 +157,7 @@ pub struct Candidate {
 impl Candidate {
     /// Whether it counts for the rules: read to its end, and as expected.
     fn counts(&self, now: DateTime<Utc>) -> bool {
-        self.is_proof() && !self.unusual && self.at <= now
+        self.is_proof() && !self.unusual && self.at <= now + SLACK
     }
 
     fn is_proof(&self) -> bool {
@@ -250,7 +250,7 @@ fn own(question: &Question<'_>, backup: &Candidate) -> Fate {
         BackupState::Running => keep(Rule::Running),
         BackupState::Stored => keep(Rule::NotVerified),
         BackupState::Verified if backup.unusual => keep(Rule::Unusual),
-        BackupState::Verified if backup.at > question.now => keep(Rule::Future),
+        BackupState::Verified if backup.at > question.now + SLACK => keep(Rule::Future),
         BackupState::Verified => Fate::Leave(match backup.asked {
             Some(days) => Reason::number(Rule::Asked, days),
             None => Reason::plain(Rule::NoRuleKeepsIt),

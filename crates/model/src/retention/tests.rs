@@ -505,7 +505,7 @@ proptest! {
             let backup = &history.backups[verdict.index];
             prop_assert_eq!(backup.plan, Some(history.plans[0]));
             let never = backup.pinned || matches!(backup.state, BackupState::Running | BackupState::Stored)
-                || backup.is_proof() && (backup.unusual || backup.at > now())
+                || backup.is_proof() && (backup.unusual || backup.at > now() + SLACK)
                 || matches!(backup.trigger, Trigger::Guard | Trigger::Safety)
                 || question.rules.is_empty() && backup.asked.is_none();
             prop_assert!(verdict.fate.stays() || !never, "{:?}: {:?}", backup, verdict.fate);
