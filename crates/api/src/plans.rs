@@ -97,7 +97,11 @@ impl Coffre {
         }
         let (old, new) = (change.preset.as_ref().unwrap_or(&plan.retention), &change.retention);
         // "Keep none" is what nobody means; the others are no rule where they are zero.
-        for (what, given) in [("keep-last", new.keep_last), ("keep-days", new.keep_days), ("keep-min", new.keep_min)] {
+        for (what, given) in [
+            ("keep-last", new.keep_last),
+            ("keep-days", new.keep_days),
+            ("keep-min", new.keep_min),
+        ] {
             if given == Some(0) {
                 return Err(Error::new(Code::Usage, "keep_zero").with("what", what));
             }

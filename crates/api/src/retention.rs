@@ -115,7 +115,9 @@ impl Words {
 
 /// The computer's own zone, as `TZ` or the system names it; UTC where neither says one that is known.
 pub fn local_zone() -> Tz {
-    let named = std::env::var("TZ").ok().and_then(|name| name.trim_start_matches(':').parse().ok());
+    let named = std::env::var("TZ")
+        .ok()
+        .and_then(|name| name.trim_start_matches(':').parse().ok());
     let system = || iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok());
     named.or_else(system).unwrap_or(Tz::UTC)
 }
@@ -151,7 +153,12 @@ impl Coffre {
     fn report(&self, report: &mut CleanupReport, retained: Retained, words: &Words) -> Result<()> {
         for judged in retained.judged {
             let mut backup = self.engine.catalogue.backup(&judged.id.to_string())?;
-            let Judged { id, fate, leaves_at, bytes } = judged;
+            let Judged {
+                id,
+                fate,
+                leaves_at,
+                bytes,
+            } = judged;
             let reasons = match fate {
                 Fate::Keep(reasons) => reasons,
                 Fate::Leave(reason) => vec![reason],

@@ -41,7 +41,12 @@ pub fn delete_chosen(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<Option
     let lease = lock(engine, &backup, cancel)?;
     let backup = engine.catalogue.backup(&id.to_string())?;
     let is_due = backup.leaves_at.is_some_and(|at| at <= (engine.now)()) && !backup.pinned;
-    if !is_due || matches!(backup.state, BackupState::Running | BackupState::Deleting | BackupState::Deleted) {
+    if !is_due
+        || matches!(
+            backup.state,
+            BackupState::Running | BackupState::Deleting | BackupState::Deleted
+        )
+    {
         return Ok(None);
     }
     for copy in backup.copies.iter().filter(|c| c.state != CopyState::Deleted) {

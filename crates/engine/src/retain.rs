@@ -299,7 +299,12 @@ fn stop(engine: &Engine, plan: &Plan, question: &Question<'_>, verdicts: &[Verdi
 /// How long nothing may happen without anybody wondering: twice the interval, or half as long again as the longest of the plan's last
 /// pauses. The last one is not asked: it is the one in question.
 fn usual(plan: &Plan, question: &Question<'_>) -> TimeDelta {
-    let mut times: Vec<DateTime<Utc>> = question.backups.iter().filter(|b| b.plan == Some(plan.id)).map(|b| b.at).collect();
+    let mut times: Vec<DateTime<Utc>> = question
+        .backups
+        .iter()
+        .filter(|b| b.plan == Some(plan.id))
+        .map(|b| b.at)
+        .collect();
     times.sort_unstable_by(|a, b| b.cmp(a));
     let pauses = times.windows(2).skip(1).take(5).map(|pair| pair[0] - pair[1]);
     let longest = pauses.max().unwrap_or_default();
@@ -324,7 +329,12 @@ fn remove_due(engine: &Engine, retained: &mut Retained, asked: bool, cancel: &Ca
             Ok(Some(_)) => retained.removed.push(id),
             // Taken back, or removed, by somebody else meanwhile.
             Ok(None) => {}
-            Err(error) if matches!(error.code(), Code::Cancelled | Code::Interrupted | Code::CatalogueCorrupt | Code::Internal) => {
+            Err(error)
+                if matches!(
+                    error.code(),
+                    Code::Cancelled | Code::Interrupted | Code::CatalogueCorrupt | Code::Internal
+                ) =>
+            {
                 return Err(error);
             }
             Err(error) => retained.waiting.push(error.or_with("backup", id.to_string())),

@@ -262,7 +262,10 @@ fn own(question: &Question<'_>, backup: &Candidate) -> Fate {
 /// What failed, was cut off or left out is a record, worth reading for a while. What failed a later check was once good.
 fn failed(question: &Question<'_>, backup: &Candidate) -> Fate {
     let days = question.failed_keep_days;
-    let last = [Some(backup.at), backup.ended_at, backup.proved_at].into_iter().flatten().max();
+    let last = [Some(backup.at), backup.ended_at, backup.proved_at]
+        .into_iter()
+        .flatten()
+        .max();
     let age = question.now - last.unwrap_or(backup.at);
     if backup.asked.is_none() && age < TimeDelta::days(days.into()) {
         return Fate::Keep(vec![Reason::number(Rule::FailedRecently, days)]);
@@ -395,7 +398,12 @@ fn keep_proof(question: &Question<'_>, verdicts: &mut [Verdict]) {
 fn keep_bases(question: &Question<'_>, verdicts: &mut [Verdict]) {
     let all = question.backups;
     // As the catalogue sees it: these need their base, whatever their state.
-    let needs = |b: &Candidate| !matches!(b.state, BackupState::Skipped | BackupState::Missed | BackupState::Deleting | BackupState::Deleted);
+    let needs = |b: &Candidate| {
+        !matches!(
+            b.state,
+            BackupState::Skipped | BackupState::Missed | BackupState::Deleting | BackupState::Deleted
+        )
+    };
     // Those of another plan may be taken back as long as they are there.
     let mut needed: BTreeSet<Id> = all
         .iter()

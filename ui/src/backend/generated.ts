@@ -157,6 +157,10 @@ export type Backup = {
   note: string,
   /** Never removed by retention. */
   pinned: boolean,
+  /** Chosen by retention: its bytes go at this time, and until then it can be taken back by pinning it. */
+  leaves_at?: string | null,
+  /** When a person said that what is unusual about it (`flags`) is right: since then it counts for retention. */
+  acknowledged_at?: string | null,
   /** Where it lies. */
   copies: Array<Copy>,
 }
@@ -803,6 +807,10 @@ export type Manifest = {
   note: string,
   /** Never removed by retention. */
   pinned: boolean,
+  /** Chosen by retention: its bytes go at this time, and until then it can be taken back by pinning it. */
+  leaves_at?: string | null,
+  /** When a person said that what is unusual about it (`flags`) is right: since then it counts for retention. */
+  acknowledged_at?: string | null,
   /** Where it lies. */
   copies: Array<Copy>,
 }
@@ -913,7 +921,7 @@ export type Plan = {
   destinations: Array<string>,
   /** How much each backup holds. */
   kind: Kind,
-  /** The interval, where one is set: decides the type of the backups. Nothing runs by itself before the scheduler exists. */
+  /** The interval, where one is set: decides the type of the backups. */
   every: BackupType | null,
   /** Compression. */
   compression: Compression,
@@ -923,6 +931,10 @@ export type Plan = {
   key_id: Id | null,
   /** What is kept. */
   retention: Retention,
+  /** When it is due by itself; nothing for a plan that a person starts. */
+  schedule: PlanSchedule | null,
+  /** Since when it is not started by itself. */
+  paused_at: string | null,
   /** When it was made. */
   created_at: string,
 }
@@ -998,6 +1010,18 @@ export type PlanRow = {
   failures: number,
   /** Why the last one failed, if it did. */
   last_error: CoffreError | null,
+}
+
+/** When a plan is due. */
+export type PlanSchedule = {
+  /** Five fields of cron: minute, hour, day of the month, month, day of the week. */
+  cron: string,
+  /** The IANA time zone in which they are meant. */
+  time_zone: string,
+  /** Wait for the network (a destination or source that is reached over it). */
+  wait_for_network: boolean,
+  /** Wait for mains power. */
+  wait_for_power: boolean,
 }
 
 /** A plan that uses a destination. Plans of several sources may have one name. */
@@ -1114,6 +1138,8 @@ export type Restore = {
   file: string | null,
   /** The address restored into. */
   target: string,
+  /** The source whose live data is replaced, or would be. */
+  source_id: Id | null,
   /** How. */
   mode: RestoreMode,
   /** Where it stands. */
@@ -1128,6 +1154,10 @@ export type Restore = {
   steps: Array<RestoreStep>,
   /** Rows per table. */
   counts: Array<CountComparison>,
+  /** Until when what was live before is kept for an undo. Nothing where nothing is kept (any more). */
+  kept_until: string | null,
+  /** How much room that takes in bytes. */
+  kept_bytes: number | null,
   /** What a person should know of the way it was done: owners that had to be left out, … */
   remarks: Array<CoffreError>,
   /** Why it failed. */
@@ -1194,7 +1224,10 @@ export type RestoreState = "planned" | "running" | "done" | "undone" | "failed" 
 
 /** One step. */
 export type RestoreStep = {
-  /** `verify`, `prepare`, `load`, `compare`, `settle`. */
+  /**
+   * Into a new place: `verify`, `prepare`, `load`, `compare`, `settle`. In place of live data: `look`, `verify`, `safety`, `prepare`, `load`,
+   * `compare`, `swap`, `check`; and `undo`.
+   */
   name: string,
   /** Where it stands. */
   state: StepState,
@@ -1222,7 +1255,7 @@ export type RestoreTargetOption = {
 /** The arguments of `restore_targets`. */
 export type RestoreWhat = { backup_id: Id | null, file: string | null, };
 
-/** How many backups a plan keeps. Stored from the beginning; carried out by the retention of a later version. */
+/** How many backups a plan keeps ([`crate::retention`]). Without a rule nothing ever leaves by itself; zero is no rule. */
 export type Retention = {
   /** The last N. */
   keep_last: number | null,
@@ -1238,6 +1271,8 @@ export type Retention = {
   keep_monthly: number | null,
   /** One a year, N times. */
   keep_yearly: number | null,
+  /** Never fewer verified ones than this, whatever the rules say; 1 where nothing is said. */
+  keep_min?: number | null,
 }
 
 /** The arguments of `run_backup`. */
@@ -1514,7 +1549,7 @@ export type Space = {
 export type StartRestore = { confirmation: string, name: string, };
 
 /** What is being done now. */
-export type Step = "waiting" | "preparing" | "dumping" | "counting" | "verifying" | "loading" | "comparing" | "finishing";
+export type Step = "waiting" | "preparing" | "dumping" | "counting" | "verifying" | "loading" | "comparing" | "swapping" | "finishing";
 
 /** Where a step of a restore stands. */
 export type StepState = "pending" | "running" | "done" | "failed";

@@ -119,9 +119,5 @@ pub(super) fn simulate(coffre: &Coffre, plan: &Plan, out: &Out) -> Result<()> {
         };
         out.table(&["leaves", "code", "started", "why"], departures.iter().map(row).collect());
     }
-    out.document(&[
-        ("simulation", &departures),
-        ("plan", &plan.name),
-        ("days", &SIMULATED_DAYS),
-    ])
+    out.document(&[("simulation", &departures), ("plan", &plan.name), ("days", &SIMULATED_DAYS)])
 }

@@ -191,7 +191,10 @@ fn candidates(connection: &Connection, source: &Id) -> Result<Vec<Candidate>, Fa
     )?;
     let mut lying: BTreeMap<Id, Vec<_>> = BTreeMap::new();
     for (backup, destination, state, bytes, verified_at) in copies {
-        lying.entry(backup).or_default().push((destination, state, bytes, verified_at));
+        lying
+            .entry(backup)
+            .or_default()
+            .push((destination, state, bytes, verified_at));
     }
     let mut found = all(
         connection,

@@ -67,7 +67,11 @@ fn fates(question: &Question<'_>) -> Vec<Option<Fate>> {
 
 fn kept(question: &Question<'_>) -> Vec<usize> {
     let stays = |fate: &Option<Fate>| fate.as_ref().is_some_and(Fate::stays);
-    (0..).zip(fates(question)).filter(|(_, fate)| stays(fate)).map(|(at, _)| at).collect()
+    (0..)
+        .zip(fates(question))
+        .filter(|(_, fate)| stays(fate))
+        .map(|(at, _)| at)
+        .collect()
 }
 
 fn reasons(question: &Question<'_>, index: usize) -> String {
@@ -130,14 +134,22 @@ fn weeks_and_years_are_those_of_the_calendar_and_the_zone() {
     assert_eq!(bucket(Rule::Weekly, time("2024-12-30T12:00:00Z"), UTC), "2025-W01");
     assert_eq!(bucket(Rule::Yearly, time("2026-12-31T23:30:00Z"), Paris), "2027");
     assert_eq!(bucket(Rule::Daily, time("2026-11-21T23:30:00Z"), Paris), "2026-11-22");
-    assert_eq!(bucket(Rule::Monthly, time("2026-03-01T02:00:00Z"), America::New_York), "2026-02");
+    assert_eq!(
+        bucket(Rule::Monthly, time("2026-03-01T02:00:00Z"), America::New_York),
+        "2026-02"
+    );
 }
 
 #[test]
 fn an_hour_that_comes_twice_is_two_hours() {
     let first = time("2026-10-25T00:30:00Z");
-    let names: Vec<String> = (0..3).map(|hour| bucket(Rule::Hourly, first + TimeDelta::hours(hour), Paris)).collect();
-    assert_eq!(names, ["2026-10-25 02 +02:00", "2026-10-25 02 +01:00", "2026-10-25 03 +01:00"]);
+    let names: Vec<String> = (0..3)
+        .map(|hour| bucket(Rule::Hourly, first + TimeDelta::hours(hour), Paris))
+        .collect();
+    assert_eq!(
+        names,
+        ["2026-10-25 02 +02:00", "2026-10-25 02 +01:00", "2026-10-25 03 +01:00"]
+    );
     // A day of 23 and a day of 25 hours are one day each.
     for (from, hours) in [("2026-03-28T23:00:00Z", 23), ("2026-10-24T22:00:00Z", 25)] {
         let days: BTreeSet<String> = (0..hours)
@@ -206,10 +218,18 @@ fn unusual_ones_push_nothing_out_until_somebody_looked() {
     };
     backups[0].unusual = true;
     backups[1].unusual = true;
-    assert_eq!(kept(&question(plan, &rules, &backups)).len(), 10, "the newest is unusual: nothing leaves");
+    assert_eq!(
+        kept(&question(plan, &rules, &backups)).len(),
+        10,
+        "the newest is unusual: nothing leaves"
+    );
     assert_eq!(reasons(&question(plan, &rules, &backups), 9), "newest_unusual");
     backups[0].unusual = false;
-    assert_eq!(kept(&question(plan, &rules, &backups)), [0, 1, 2, 3], "the second is kept, and does not count");
+    assert_eq!(
+        kept(&question(plan, &rules, &backups)),
+        [0, 1, 2, 3],
+        "the second is kept, and does not count"
+    );
     backups[1].unusual = false;
     assert_eq!(kept(&question(plan, &rules, &backups)), [0, 1, 2]);
 }
@@ -232,7 +252,11 @@ fn each_destination_and_what_the_source_points_to_keep_theirs() {
         places: &places,
         ..question(plan, &rules, &backups)
     };
-    assert_eq!(kept(&question), [0, 6], "the one at the nas is also of what the source points to");
+    assert_eq!(
+        kept(&question),
+        [0, 6],
+        "the one at the nas is also of what the source points to"
+    );
     assert_eq!(reasons(&question, 6), "last_at_destination");
     let question = Question { places: &[], ..question };
     assert_eq!(reasons(&question, 5), "last_of_source");
@@ -332,8 +356,14 @@ fn a_simulation_says_what_goes_and_when() {
         .map(|d| (d.id.is_some(), d.made_at.to_string(), d.leaves_at.to_string()))
         .collect();
     assert_eq!(said.len(), 7, "{said:#?}");
-    assert_eq!(said[0], (true, "2026-11-19 03:00:00 UTC".into(), "2026-11-25 03:00:00 UTC".into()));
-    assert_eq!(said[3], (false, "2026-11-22 03:00:00 UTC".into(), "2026-11-28 03:00:00 UTC".into()));
+    assert_eq!(
+        said[0],
+        (true, "2026-11-19 03:00:00 UTC".into(), "2026-11-25 03:00:00 UTC".into())
+    );
+    assert_eq!(
+        said[3],
+        (false, "2026-11-22 03:00:00 UTC".into(), "2026-11-28 03:00:00 UTC".into())
+    );
     assert!(simulate(&simulation, |_| None).is_empty(), "without a run nothing is chosen");
 }
 
@@ -342,11 +372,26 @@ fn an_interval_stays_at_its_hour() {
     let due = |every, from: &str, after: &str| after_interval(every, time(from), Paris, time(after)).unwrap().to_string();
     let winter = "2026-10-24T01:30:00Z";
     assert_eq!(due(BackupType::Daily, winter, winter), "2026-10-25 02:30:00 UTC");
-    assert_eq!(due(BackupType::Daily, "2026-10-24T00:30:00Z", "2026-10-24T01:00:00Z"), "2026-10-25 00:30:00 UTC");
-    assert_eq!(due(BackupType::Daily, "2026-03-28T01:30:00Z", "2026-03-28T02:00:00Z"), "2026-03-29 01:30:00 UTC");
-    assert_eq!(due(BackupType::Hourly, winter, "2026-10-25T01:00:00Z"), "2026-10-25 01:30:00 UTC");
-    assert_eq!(due(BackupType::Monthly, "2026-01-31T12:00:00Z", "2026-02-27T00:00:00Z"), "2026-02-28 12:00:00 UTC");
-    assert_eq!(due(BackupType::Weekly, "2026-01-05T12:00:00Z", "2026-11-21T08:00:00Z"), "2026-11-23 12:00:00 UTC");
+    assert_eq!(
+        due(BackupType::Daily, "2026-10-24T00:30:00Z", "2026-10-24T01:00:00Z"),
+        "2026-10-25 00:30:00 UTC"
+    );
+    assert_eq!(
+        due(BackupType::Daily, "2026-03-28T01:30:00Z", "2026-03-28T02:00:00Z"),
+        "2026-03-29 01:30:00 UTC"
+    );
+    assert_eq!(
+        due(BackupType::Hourly, winter, "2026-10-25T01:00:00Z"),
+        "2026-10-25 01:30:00 UTC"
+    );
+    assert_eq!(
+        due(BackupType::Monthly, "2026-01-31T12:00:00Z", "2026-02-27T00:00:00Z"),
+        "2026-02-28 12:00:00 UTC"
+    );
+    assert_eq!(
+        due(BackupType::Weekly, "2026-01-05T12:00:00Z", "2026-11-21T08:00:00Z"),
+        "2026-11-23 12:00:00 UTC"
+    );
     assert!(after_interval(BackupType::Manual, now(), Paris, now()).is_none());
 }
 
@@ -369,8 +414,17 @@ fn any_backup() -> impl Strategy<Value = Recipe> {
 
 fn any_rules() -> impl Strategy<Value = Retention> {
     let rule = || prop::option::weighted(0.35, 0_u32..9);
-    (rule(), prop::option::weighted(0.35, 0_u32..700), rule(), rule(), rule(), rule(), rule(), prop::option::of(0_u32..4)).prop_map(
-        |(last, days, hourly, daily, weekly, monthly, yearly, min)| Retention {
+    (
+        rule(),
+        prop::option::weighted(0.35, 0_u32..700),
+        rule(),
+        rule(),
+        rule(),
+        rule(),
+        rule(),
+        prop::option::of(0_u32..4),
+    )
+        .prop_map(|(last, days, hourly, daily, weekly, monthly, yearly, min)| Retention {
             keep_last: last,
             keep_days: days,
             keep_hourly: hourly,
@@ -379,8 +433,7 @@ fn any_rules() -> impl Strategy<Value = Retention> {
             keep_monthly: monthly,
             keep_yearly: yearly,
             keep_min: min,
-        },
-    )
+        })
 }
 
 #[derive(Clone, Debug)]
@@ -403,7 +456,13 @@ impl History {
 }
 
 fn any_history() -> impl Strategy<Value = History> {
-    let zones = [UTC, Paris, America::New_York, chrono_tz::Australia::Lord_Howe, chrono_tz::Pacific::Apia];
+    let zones = [
+        UTC,
+        Paris,
+        America::New_York,
+        chrono_tz::Australia::Lord_Howe,
+        chrono_tz::Pacific::Apia,
+    ];
     let recipes = prop::collection::vec(any_backup(), 0..40);
     (recipes, any_rules(), any_rules(), prop::sample::select(zones.to_vec())).prop_map(|(recipes, first, second, zone)| {
         let (plans, places) = ([Id::new(), Id::new()], [Id::new(), Id::new()]);
@@ -427,7 +486,12 @@ fn any_history() -> impl Strategy<Value = History> {
                     asked: (marks % 8 == 3).then_some(7),
                     base: base.as_ref().map(|base| *base.get(&ids)).filter(|base| base != id),
                     has_bytes: more & 16 == 0,
-                    places: places.iter().zip(at).filter(|(_, at)| **at).map(|(place, _)| *place).collect(),
+                    places: places
+                        .iter()
+                        .zip(at)
+                        .filter(|(_, at)| **at)
+                        .map(|(place, _)| *place)
+                        .collect(),
                     ..good(plans[0], began)
                 }
             })
