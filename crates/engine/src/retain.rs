@@ -5,9 +5,11 @@
 //!
 //! What stays and why is decided by `coffre_model::retention`; not here.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use coffre_model::backup::BackupState;
+use coffre_model::backup::{BackupState, CopyState};
 use coffre_model::plan::Plan;
 use coffre_model::protection::interval;
 use coffre_model::retention::{Candidate, Clock, Doubt, Fate, Question, Reason, Rule, Verdict, decide, doubt, implausible};
@@ -17,6 +19,7 @@ use crate::aim::aim;
 use crate::catalogue::Choice;
 use crate::context::{Engine, Subject};
 use crate::delete::delete_chosen;
+use crate::place;
 
 /// What is asked of retention.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +90,7 @@ pub fn retain(engine: &Engine, plan: &Plan, request: &Request, cancel: &Cancel) 
         cancel.check()?;
         if let Some(mut retained) = choose(engine, plan, request)? {
             if retained.stopped.is_none() && request.work != Work::Look {
-                remove_due(engine, &mut retained, request.keep_days.is_some(), cancel)?;
+                remove_due(engine, plan, &mut retained, request.keep_days.is_some(), cancel)?;
             }
             return Ok(retained);
         }
@@ -113,6 +116,19 @@ pub fn zone_of(plan: &Plan, local: Tz) -> Result<Tz> {
 /// Nothing where the backups changed meanwhile.
 fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Retained>> {
     let now = (engine.now)();
+    let zone = match zone_of(plan, request.zone) {
+        Ok(zone) => zone,
+        // Without its zone nobody knows its days: this plan stands still, and others do not.
+        Err(error) => {
+            if request.work != Work::Look {
+                hold(engine, plan, &error)?;
+            }
+            return Ok(Some(Retained {
+                stopped: Some(error),
+                ..Retained::default()
+            }));
+        }
+    };
     let seen = engine.catalogue.candidates(&plan.source_id)?;
     let mut backups = seen.clone();
     if let Some(days) = request.keep_days {
@@ -129,7 +145,7 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
     }
     let question = Question {
         now,
-        zone: zone_of(plan, request.zone)?,
+        zone,
         plan: plan.id,
         rules: &rules,
         failed_keep_days: engine.failed_keep_days()?,
@@ -155,17 +171,15 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
         return Ok(Some(retained));
     }
     if let Some(error) = &retained.stopped {
-        if engine.catalogue.hold_retention(&plan.id, now, error)? {
-            record(engine, "retention.stop", plan, Some(error))?;
-        }
+        hold(engine, plan, error)?;
         return Ok(Some(retained));
     }
     let choices = choices(&seen, &retained.judged);
     if !choices.is_empty() && !engine.catalogue.choose(&plan.source_id, &seen, &choices)? {
         return Ok(None);
     }
-    let released = engine.catalogue.release_retention(&plan.id, request.confirmed)?;
-    if released {
+    let held = request.confirmed || engine.catalogue.retention_hold(&plan.id)?.is_some();
+    if held && engine.catalogue.release_retention(&plan.id, request.confirmed)? {
         let action = if request.confirmed {
             "retention.confirm"
         } else {
@@ -188,6 +202,14 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
         engine.record(action, subject, None)?;
     }
     Ok(Some(retained))
+}
+
+/// Writes down why a plan's retention stands still; in the journal only where that is news.
+fn hold(engine: &Engine, plan: &Plan, error: &Error) -> Result<()> {
+    if engine.catalogue.hold_retention(&plan.id, (engine.now)(), error)? {
+        record(engine, "retention.stop", plan, Some(error))?;
+    }
+    Ok(())
 }
 
 fn record(engine: &Engine, action: &str, plan: &Plan, error: Option<&Error>) -> Result<()> {
@@ -230,11 +252,11 @@ fn judged(backups: &[Candidate], verdicts: &[Verdict], leaves_at: DateTime<Utc>,
 
 /// What the decision changes.
 fn choices(seen: &[Candidate], judged: &[Judged]) -> Vec<Choice> {
-    let before = |id: &Id| seen.iter().find(|b| b.id == *id);
+    let before: BTreeMap<Id, &Candidate> = seen.iter().map(|b| (b.id, b)).collect();
     judged
         .iter()
         .filter_map(|judged| {
-            let before = before(&judged.id)?;
+            let before = before.get(&judged.id)?;
             let leaves = match (&judged.fate, judged.leaves_at) {
                 (Fate::Leave(reason), Some(at)) => Some((at, reason.clone())),
                 _ => None,
@@ -263,11 +285,12 @@ fn stop(engine: &Engine, plan: &Plan, question: &Question<'_>, verdicts: &[Verdi
         return Ok(None);
     }
     let latest = engine.catalogue.latest_backup_time()?;
+    let before = engine.catalogue.last_recorded(question.now - SETTLED)?;
     let clock = Clock {
         now: question.now,
         latest: latest.as_ref().map(|(at, _)| *at),
-        before: engine.catalogue.last_recorded(question.now - SETTLED)?,
-        usual: usual(plan, question),
+        before,
+        usual: usual(plan, question, before),
     };
     match doubt(&clock) {
         Some(Doubt::Back(seen)) => {
@@ -297,23 +320,22 @@ fn stop(engine: &Engine, plan: &Plan, question: &Question<'_>, verdicts: &[Verdi
 }
 
 /// How long nothing may happen without anybody wondering: twice the interval, or half as long again as the longest of the plan's last
-/// pauses. The last one is not asked: it is the one in question.
-fn usual(plan: &Plan, question: &Question<'_>) -> TimeDelta {
-    let mut times: Vec<DateTime<Utc>> = question
-        .backups
-        .iter()
-        .filter(|b| b.plan == Some(plan.id))
+/// pauses. Only those up to `before` are asked: a pause since then is the one in question.
+fn usual(plan: &Plan, question: &Question<'_>, before: Option<DateTime<Utc>>) -> TimeDelta {
+    let mine = question.backups.iter().filter(|b| b.plan == Some(plan.id));
+    let mut times: Vec<DateTime<Utc>> = mine
         .map(|b| b.at)
+        .filter(|at| before.is_some_and(|before| *at <= before))
         .collect();
     times.sort_unstable_by(|a, b| b.cmp(a));
-    let pauses = times.windows(2).skip(1).take(5).map(|pair| pair[0] - pair[1]);
+    let pauses = times.windows(2).take(5).map(|pair| pair[0] - pair[1]);
     let longest = pauses.max().unwrap_or_default();
     let interval = plan.every.and_then(interval).unwrap_or_default();
     (longest + longest / 2).max(interval * 2)
 }
 
 /// Removes what is due. Where a person asked for something, that alone: nothing else was decided on.
-fn remove_due(engine: &Engine, retained: &mut Retained, asked: bool, cancel: &Cancel) -> Result<()> {
+fn remove_due(engine: &Engine, plan: &Plan, retained: &mut Retained, asked: bool, cancel: &Cancel) -> Result<()> {
     let now = (engine.now)();
     // Newest first, as they were decided: what builds on others is newer than they are.
     let due: Vec<Id> = retained
@@ -323,6 +345,12 @@ fn remove_due(engine: &Engine, retained: &mut Retained, asked: bool, cancel: &Ca
         .filter(|j| !asked || matches!(&j.fate, Fate::Leave(reason) if reason.rule == Rule::Asked))
         .map(|j| j.id)
         .collect();
+    if !due.is_empty() && !proof_is_there(engine, &retained.judged, cancel)? {
+        let error = Error::new(Code::Refused, "retention_proof_gone").with("plan", plan.name.as_str());
+        hold(engine, plan, &error)?;
+        retained.stopped = Some(error);
+        return Ok(());
+    }
     for id in due {
         cancel.check()?;
         match delete_chosen(engine, &id, cancel) {
@@ -341,4 +369,30 @@ fn remove_due(engine: &Engine, retained: &mut Retained, asked: bool, cancel: &Ca
         }
     }
     Ok(())
+}
+
+/// Before the first one goes: of what stays, at least one verified backup lies where it should, as large as it should be. What the catalogue
+/// says was true when it was last read; somebody may have emptied the folder since. True also where nothing that stays is verified: then
+/// nothing that leaves is (the decision sees to that).
+fn proof_is_there(engine: &Engine, judged: &[Judged], cancel: &Cancel) -> Result<bool> {
+    let mut asked = false;
+    for judged in judged.iter().filter(|j| j.fate.stays()) {
+        let backup = engine.catalogue.backup(&judged.id.to_string())?;
+        if backup.state != BackupState::Verified {
+            continue;
+        }
+        asked = true;
+        for copy in backup.copies.iter().filter(|c| c.state == CopyState::Verified) {
+            cancel.check()?;
+            let known = engine.catalogue.known_destination(&copy.destination_id.to_string())?;
+            // A destination that does not answer proves nothing; another copy, or another backup, may.
+            let there = place::open(engine, &known, cancel).and_then(|place| place.storage.stat(&copy.key));
+            match there {
+                Ok(Some(there)) if there.bytes == copy.stored_bytes => return Ok(true),
+                Err(error) if matches!(error.code(), Code::Cancelled | Code::Interrupted) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(!asked)
 }

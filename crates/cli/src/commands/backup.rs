@@ -109,7 +109,16 @@ pub(super) fn list(coffre: &Coffre, given: &args::List, out: &Out) -> Result<()>
         let size = |bytes: Option<u64>| bytes.map_or_else(|| "–".to_owned(), |b| out.words.size(b));
         let row = |b: &Backup| {
             vec![
-                out.state(b.state),
+                match b
+                    .leaves_at
+                    .filter(|_| !matches!(b.state, BackupState::Deleting | BackupState::Deleted))
+                {
+                    Some(at) => {
+                        let leaves = out.words.say("cli.leaving", &[("leaves", json!(out.words.moment(at)))]);
+                        format!("{}, {leaves}", out.state(b.state))
+                    }
+                    None => out.state(b.state),
+                },
                 b.code.to_string(),
                 b.source.clone(),
                 out.words.moment(b.started_at),

@@ -8,6 +8,7 @@ mod listing;
 mod migration;
 mod named;
 mod opening;
+mod retention;
 mod states;
 
 #[allow(
