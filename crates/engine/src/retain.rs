@@ -281,9 +281,6 @@ fn stop(engine: &Engine, plan: &Plan, question: &Question<'_>, verdicts: &[Verdi
     if let (Some(reason), Work::Due) = (&implausible_before, work) {
         return Ok(Some(reason.clone()));
     }
-    if verdicts.iter().all(|v| v.fate.stays()) {
-        return Ok(None);
-    }
     let latest = engine.catalogue.latest_backup_time()?;
     let before = engine.catalogue.last_recorded(question.now - SETTLED)?;
     let clock = Clock {
@@ -292,17 +289,19 @@ fn stop(engine: &Engine, plan: &Plan, question: &Question<'_>, verdicts: &[Verdi
         before,
         usual: usual(plan, question, before),
     };
-    match doubt(&clock) {
-        Some(Doubt::Back(seen)) => {
-            let error = refused("retention_clock_back").with("seen_at", seen.to_rfc3339());
-            let code = latest.map(|(_, code)| code).unwrap_or_default();
-            return Ok(Some(error.with("now_at", question.now.to_rfc3339()).with("backup", code)));
-        }
-        Some(Doubt::Jumped(seen)) => {
-            let error = refused("retention_clock_jump").with("seen_at", seen.to_rfc3339());
-            return Ok(Some(error.with("now_at", question.now.to_rfc3339())));
-        }
-        None => {}
+    let doubt = doubt(&clock);
+    // A clock that went back knows nothing of what is old, nor of what is new.
+    if let Some(Doubt::Back(seen)) = doubt {
+        let error = refused("retention_clock_back").with("seen_at", seen.to_rfc3339());
+        let code = latest.map(|(_, code)| code).unwrap_or_default();
+        return Ok(Some(error.with("now_at", question.now.to_rfc3339()).with("backup", code)));
+    }
+    if verdicts.iter().all(|v| v.fate.stays()) {
+        return Ok(None);
+    }
+    if let Some(Doubt::Jumped(seen)) = doubt {
+        let error = refused("retention_clock_jump").with("seen_at", seen.to_rfc3339());
+        return Ok(Some(error.with("now_at", question.now.to_rfc3339())));
     }
     let chosen = |v: &&Verdict| {
         let backup = &question.backups[v.index];
