@@ -141,16 +141,18 @@ impl Catalogue {
         })
     }
 
-    /// When something was last recorded, up to a moment. What retention itself recorded says nothing of the clock.
+    /// When something was last recorded, up to a moment. What retention itself recorded says nothing of the clock; and where some lines were
+    /// written under a clock that had gone back, the latest of the last hundred counts.
     pub fn last_recorded(&self, until: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
         self.read(|c| {
-            one(
+            let last = all(
                 c,
                 "journal",
-                "SELECT at FROM journal WHERE at <= ?1 AND action NOT LIKE 'retention.%' ORDER BY id DESC LIMIT 1",
+                "SELECT at FROM journal WHERE at <= ?1 AND action NOT LIKE 'retention.%' ORDER BY id DESC LIMIT 100",
                 [time_text(until)],
                 |row| row.time("at"),
-            )
+            )?;
+            Ok(last.into_iter().max())
         })
     }
 }
