@@ -19,6 +19,7 @@ use coffre_model::source::Source;
 use coffre_model::{Cancel, Code, Error, Result};
 
 use crate::Coffre;
+use crate::retention::AfterBackup;
 
 /// How a backup without a plan is made.
 pub struct Manual {
@@ -62,7 +63,7 @@ pub fn filter(
 }
 
 impl Coffre {
-    /// Makes a backup now.
+    /// Makes a backup now, and then lets the retention of its plan look at the older ones (what it did is in the journal).
     ///
     /// # Errors
     /// `BUSY` with the running one's id; else why it failed (and the row keeps it).
@@ -75,6 +76,23 @@ impl Coffre {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Backup> {
+        self.back_up_and_retain(by, trigger, note, pinned, observer, cancel)
+            .map(|(backup, _)| backup)
+    }
+
+    /// The same; answers also what retention did, where there was anything to decide.
+    ///
+    /// # Errors
+    /// Likewise: those of the backup alone.
+    pub fn back_up_and_retain(
+        &self,
+        by: By,
+        trigger: Trigger,
+        note: &str,
+        pinned: bool,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<(Backup, Option<AfterBackup>)> {
         let catalogue = &self.engine.catalogue;
         let note = note.to_owned();
         let job = match by {
@@ -112,7 +130,9 @@ impl Coffre {
         if seen.len() != job.destinations.len() {
             return Err(Error::new(Code::Usage, "plan_destinations"));
         }
-        back_up(&self.engine, &job, observer, cancel)
+        let backup = back_up(&self.engine, &job, observer, cancel)?;
+        let retained = self.retain_after(&backup, cancel);
+        Ok((backup, retained))
     }
 
     /// One page of backups, newest first, and figures over all that the filter lets through.

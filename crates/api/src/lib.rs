@@ -15,6 +15,7 @@ pub mod open;
 pub mod plans;
 pub mod replaces;
 pub mod restores;
+pub mod retention;
 pub mod sample;
 mod secret_change;
 pub mod settings;

@@ -28,6 +28,8 @@ pub struct PlanChange {
     pub key: Option<Option<Key>>,
     /// What is kept: fields that are set replace, others stay.
     pub retention: Retention,
+    /// First back to these rules, all of them.
+    pub preset: Option<Retention>,
 }
 
 impl Coffre {
@@ -93,8 +95,19 @@ impl Coffre {
             next.key_id = key.as_ref().map(|k| k.id);
             next.encryption = key.map(|k| k.name);
         }
-        let (old, new) = (&plan.retention, &change.retention);
+        let (old, new) = (change.preset.as_ref().unwrap_or(&plan.retention), &change.retention);
+        // "Keep none" is what nobody means; the others are no rule where they are zero.
+        for (what, given) in [
+            ("keep-last", new.keep_last),
+            ("keep-days", new.keep_days),
+            ("keep-min", new.keep_min),
+        ] {
+            if given == Some(0) {
+                return Err(Error::new(Code::Usage, "keep_zero").with("what", what));
+            }
+        }
         next.retention = Retention {
+            keep_min: new.keep_min.or(old.keep_min),
             keep_last: new.keep_last.or(old.keep_last),
             keep_days: new.keep_days.or(old.keep_days),
             keep_hourly: new.keep_hourly.or(old.keep_hourly),

@@ -147,6 +147,10 @@ impl Words {
                 Some(n) if name.ends_with("_ms") => self.duration(n),
                 _ => n.to_string(),
             },
+            Value::String(text) if name.ends_with("_at") => match DateTime::parse_from_rfc3339(text) {
+                Ok(at) => self.moment(at.to_utc()),
+                Err(_) => text.clone(),
+            },
             Value::String(text) => text.clone(),
             Value::Array(list) => list.iter().map(|v| self.value(name, v)).collect::<Vec<_>>().join(", "),
             Value::Null => "–".to_owned(),

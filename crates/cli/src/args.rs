@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Pin(One),
     Unpin(One),
     Note(Note),
+    Acknowledge(One),
+    Cleanup(Cleanup),
     #[command(subcommand)]
     Key(Key),
     #[command(subcommand)]
@@ -189,6 +191,10 @@ pub(crate) struct PlanOptions {
     pub(crate) keep_monthly: Option<u32>,
     #[arg(long, value_name = "N")]
     pub(crate) keep_yearly: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep_min: Option<u32>,
+    #[arg(long, value_name = "RULES", value_parser = coffre_api::model::plan::PRESETS)]
+    pub(crate) retention: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -218,6 +224,19 @@ pub(crate) enum Plan {
         options: Box<PlanOptions>,
     },
     Remove(One),
+    Simulate(One),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    pub(crate) plan: Option<String>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) keep_days: Option<u32>,
+    #[arg(long, requires = "plan")]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! One file per noun; here only which command goes where.
 
 mod backup;
+mod cleanup;
 mod demo;
 mod destination;
 mod drill;
@@ -40,6 +41,8 @@ impl Command {
             Command::Pin(_) => "pin",
             Command::Unpin(_) => "unpin",
             Command::Note(_) => "note",
+            Command::Acknowledge(_) => "acknowledge",
+            Command::Cleanup(_) => "cleanup",
             Command::Key(_) => "key",
             Command::Vault(_) => "vault",
             Command::RecoverySheet(_) => "recovery-sheet",
@@ -72,6 +75,8 @@ pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel
         Command::Pin(one) => backup::pin(coffre, one, true, out),
         Command::Unpin(one) => backup::pin(coffre, one, false, out),
         Command::Note(arguments) => backup::note(coffre, arguments, out),
+        Command::Acknowledge(one) => cleanup::acknowledge(coffre, one, out),
+        Command::Cleanup(arguments) => cleanup::run(coffre, arguments, out, cancel),
         Command::Key(key) => key::run(coffre, key, out),
         Command::Vault(vault) => key::vault(coffre, vault, out),
         Command::RecoverySheet(sheet) => misc::recovery_sheet(coffre, sheet, out),

@@ -173,6 +173,8 @@ fn new_run(job: &Job, id: Id, started_at: DateTime<Utc>) -> Backup {
         error: None,
         note: job.note.clone(),
         pinned: job.pinned,
+        leaves_at: None,
+        acknowledged_at: None,
         copies: Vec::new(),
     }
 }
@@ -440,10 +442,11 @@ fn flag(engine: &Engine, backup: &mut Backup) -> Result<()> {
         ..Filter::default()
     };
     let page = engine.catalogue.list(&verified, 1, 50)?;
-    // Compared with the last one that was itself as large as expected: a second small one must not look normal.
+    // Compared with the last one that was itself as large as expected, or that a person has found to be right: a second small one must
+    // not look normal.
     // Another database may be of any size.
     let mut same = page.backups.iter().filter(|b| b.aim == backup.aim);
-    let Some(before) = same.find(|b| !b.flags.iter().any(|f| f == "shrunk")) else {
+    let Some(before) = same.find(|b| b.acknowledged_at.is_some() || !b.flags.iter().any(|f| f == "shrunk")) else {
         return Ok(());
     };
     if shrank((before.rows, before.raw_bytes), (backup.rows, backup.raw_bytes)) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use coffre_model::database::{Access, Checker, DatabaseKind, DumpFormat};
 use coffre_model::destination::Destination;
 use coffre_model::journal::{Author, Entry};
@@ -86,6 +86,17 @@ impl Engine {
     /// `lease_seconds`.
     pub fn lease(&self) -> Result<Duration> {
         Ok(Duration::from_secs(self.number("lease_seconds")?))
+    }
+
+    /// `failed_keep_days`.
+    pub fn failed_keep_days(&self) -> Result<u32> {
+        u32::try_from(self.number("failed_keep_days")?).map_err(|e| Error::internal("read a setting", e))
+    }
+
+    /// `bin_days`.
+    pub fn bin(&self) -> Result<TimeDelta> {
+        let days = i64::try_from(self.number("bin_days")?).map_err(|e| Error::internal("read a setting", e))?;
+        Ok(TimeDelta::days(days))
     }
 
     /// `undo_keep_days`.

@@ -2,10 +2,9 @@
 
 use coffre_model::backup::{Backup, BackupState, CopyState};
 use coffre_model::naming::manifest_key;
-use coffre_model::{Cancel, Code, Error, Result};
+use coffre_model::{Cancel, Code, Error, Id, Result};
 
-use crate::aim::aim;
-use crate::catalogue::{Filter, RowState};
+use crate::catalogue::RowState;
 use crate::context::{Engine, Subject};
 use crate::lease::Lease;
 use crate::place;
@@ -27,11 +26,43 @@ pub fn delete(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Backu
     let backup = match backup.state {
         BackupState::Running => return Err(refuse("delete_running")),
         BackupState::Deleted => return Err(Error::new(Code::NotFound, "already_deleted").with("backup", backup.code.as_str())),
-        BackupState::Verified if only_verified(engine, &backup)? => return Err(refuse("delete_last_verified")),
-        _ if backup.pinned => return Err(refuse("delete_pinned")),
-        _ => engine.catalogue.begin_delete(&backup.id, &lease)?,
+        _ => engine.catalogue.begin_delete_unless_last(&backup.id, &lease)?,
     };
-    let outcome = remove_copies(engine, &backup, &lease, cancel);
+    finish(engine, &backup, &lease, cancel)
+}
+
+/// Deletes a backup that retention chose, if it is due and nobody has taken it back meanwhile; nothing then. Every destination is asked
+/// first: where one does not answer, nothing of the backup is touched.
+///
+/// # Errors
+/// Those of [`delete`].
+pub fn delete_chosen(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<Option<Backup>> {
+    let backup = engine.catalogue.backup(&id.to_string())?;
+    let lease = lock(engine, &backup, cancel)?;
+    let backup = engine.catalogue.backup(&id.to_string())?;
+    let is_due = backup.leaves_at.is_some_and(|at| at <= (engine.now)()) && !backup.pinned;
+    if !is_due
+        || matches!(
+            backup.state,
+            BackupState::Running | BackupState::Deleting | BackupState::Deleted
+        )
+    {
+        return Ok(None);
+    }
+    for copy in backup.copies.iter().filter(|c| c.state != CopyState::Deleted) {
+        place::open(
+            engine,
+            &engine.catalogue.known_destination(&copy.destination_id.to_string())?,
+            cancel,
+        )
+        .map_err(|e| e.or_with("backup", backup.code.as_str()))?;
+    }
+    let backup = engine.catalogue.begin_delete_unless_last(&backup.id, &lease)?;
+    finish(engine, &backup, &lease, cancel).map(Some)
+}
+
+fn finish(engine: &Engine, backup: &Backup, lease: &Lease, cancel: &Cancel) -> Result<Backup> {
+    let outcome = remove_copies(engine, backup, lease, cancel);
     let subject = Subject {
         kind: "backup",
         id: Some(&backup.id),
@@ -58,18 +89,4 @@ pub fn remove_copies(engine: &Engine, backup: &Backup, lease: &Lease, cancel: &C
         engine.catalogue.copy_deleted(&backup.id, &copy.destination_id, lease)?;
     }
     engine.catalogue.finish_delete(&backup.id, lease)
-}
-
-/// Whether no other backup of this source is verified, or none of what the source points to now.
-fn only_verified(engine: &Engine, backup: &Backup) -> Result<bool> {
-    let source = engine.catalogue.known_source_by_id(&backup.source_id)?;
-    if backup.aim.as_deref() == Some(aim(&source).as_str()) && engine.catalogue.proofs(&source)? < 2 {
-        return Ok(true);
-    }
-    let verified = Filter {
-        source: Some(backup.source_id),
-        state: Some(BackupState::Verified),
-        ..Filter::default()
-    };
-    Ok(engine.catalogue.list(&verified, 1, 2)?.total < 2)
 }

@@ -24,6 +24,7 @@ pub mod recovery_sheet;
 pub(crate) mod rehearsal;
 pub mod replace;
 pub mod restore;
+pub mod retain;
 pub mod secrets;
 pub mod stream;
 pub mod sweep;

@@ -140,6 +140,22 @@ words! {
     }
 }
 
+/// Flags that say something else than "look at this": a copy that did not come about makes a backup no less usual.
+const USUAL: [&str; 1] = ["copies_missing"];
+
+impl Backup {
+    /// Whether something about it is unusual (it shrank, for one) and nobody has said yet that this is right. Such a backup neither counts
+    /// for retention nor pushes others out. A flag that this version does not know is unusual.
+    pub fn is_unusual(&self) -> bool {
+        self.acknowledged_at.is_none() && unusual(&self.flags)
+    }
+}
+
+/// Whether one of these flags says that something is unusual.
+pub fn unusual(flags: &[String]) -> bool {
+    flags.iter().any(|flag| !USUAL.contains(&flag.as_str()))
+}
+
 /// The program that made a dump.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
@@ -242,6 +258,14 @@ pub struct Backup {
     pub note: String,
     /// Never removed by retention.
     pub pinned: bool,
+    /// Chosen by retention: its bytes go at this time, and until then it can be taken back by pinning it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
+    pub leaves_at: Option<DateTime<Utc>>,
+    /// When a person said that what is unusual about it (`flags`) is right: since then it counts for retention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
+    pub acknowledged_at: Option<DateTime<Utc>>,
     /// Where it lies.
     pub copies: Vec<Copy>,
 }

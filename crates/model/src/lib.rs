@@ -24,6 +24,7 @@ pub mod progress;
 pub mod protection;
 pub mod replace;
 pub mod restore;
+pub mod retention;
 pub mod secret;
 pub mod settings;
 pub mod source;

@@ -7,7 +7,7 @@ use crate::backup::{BackupType, Kind};
 use crate::compression::Compression;
 use crate::id::Id;
 
-/// How many backups a plan keeps. Stored from the beginning; carried out by the retention of a later version.
+/// How many backups a plan keeps ([`crate::retention`]). Without a rule nothing ever leaves by itself; zero is no rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
@@ -26,7 +26,53 @@ pub struct Retention {
     pub keep_monthly: Option<u32>,
     /// One a year, N times.
     pub keep_yearly: Option<u32>,
+    /// Never fewer verified ones than this, whatever the rules say; 1 where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
+    pub keep_min: Option<u32>,
 }
+
+impl Retention {
+    /// Whether no rule says what may leave: then nothing does.
+    pub fn is_empty(&self) -> bool {
+        let rules = [
+            self.keep_last,
+            self.keep_days,
+            self.keep_hourly,
+            self.keep_daily,
+            self.keep_weekly,
+            self.keep_monthly,
+            self.keep_yearly,
+        ];
+        rules.iter().all(|rule| rule.unwrap_or(0) == 0)
+    }
+
+    /// A set of rules by its name: `last-30`, `30-days`, `7d-4w-12m` (days, weeks, months), `none`.
+    pub fn preset(name: &str) -> Option<Retention> {
+        let none = Retention::default();
+        match name {
+            "none" => Some(none),
+            "last-30" => Some(Retention {
+                keep_last: Some(30),
+                ..none
+            }),
+            "30-days" => Some(Retention {
+                keep_days: Some(30),
+                ..none
+            }),
+            "7d-4w-12m" => Some(Retention {
+                keep_daily: Some(7),
+                keep_weekly: Some(4),
+                keep_monthly: Some(12),
+                ..none
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The names that [`Retention::preset`] knows.
+pub const PRESETS: [&str; 4] = ["none", "last-30", "30-days", "7d-4w-12m"];
 
 /// When a plan is due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

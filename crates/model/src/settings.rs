@@ -57,6 +57,12 @@ pub const SETTINGS: &[Setting] = &[
         default: "30",
         kind: SettingKind::Number(1, 36_500),
     },
+    // How long what retention has chosen can still be taken back.
+    Setting {
+        key: "bin_days",
+        default: "3",
+        kind: SettingKind::Number(0, 365),
+    },
     Setting {
         key: "undo_keep_days",
         default: "7",

@@ -157,6 +157,10 @@ export type Backup = {
   note: string,
   /** Never removed by retention. */
   pinned: boolean,
+  /** Chosen by retention: its bytes go at this time, and until then it can be taken back by pinning it. */
+  leaves_at?: string | null,
+  /** When a person said that what is unusual about it (`flags`) is right: since then it counts for retention. */
+  acknowledged_at?: string | null,
   /** Where it lies. */
   copies: Array<Copy>,
 }
@@ -855,6 +859,10 @@ export type Manifest = {
   note: string,
   /** Never removed by retention. */
   pinned: boolean,
+  /** Chosen by retention: its bytes go at this time, and until then it can be taken back by pinning it. */
+  leaves_at?: string | null,
+  /** When a person said that what is unusual about it (`flags`) is right: since then it counts for retention. */
+  acknowledged_at?: string | null,
   /** Where it lies. */
   copies: Array<Copy>,
 }
@@ -1347,7 +1355,7 @@ export type RestoreTargetOption = {
 /** The arguments of `restore_targets`. */
 export type RestoreWhat = { backup_id: Id | null, file: string | null, };
 
-/** How many backups a plan keeps. Stored from the beginning; carried out by the retention of a later version. */
+/** How many backups a plan keeps ([`crate::retention`]). Without a rule nothing ever leaves by itself; zero is no rule. */
 export type Retention = {
   /** The last N. */
   keep_last: number | null,
@@ -1363,6 +1371,8 @@ export type Retention = {
   keep_monthly: number | null,
   /** One a year, N times. */
   keep_yearly: number | null,
+  /** Never fewer verified ones than this, whatever the rules say; 1 where nothing is said. */
+  keep_min?: number | null,
 }
 
 /** The arguments of `run_backup`. */

@@ -259,6 +259,7 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
         compression: Some(compression),
         key: Some(key),
         retention: draft.retention.clone(),
+        preset: None,
     };
     Ok((errors, Some(change)))
 }

@@ -28,7 +28,7 @@ pub(super) fn make(coffre: &Coffre, given: &args::Backup, out: &Out, cancel: &Ca
         (None, None) => return Err(Error::new(Code::Usage, "backup_of_what")),
     };
     let bar = Bar::new(out.words, out.quiet || out.json);
-    let made = coffre.back_up(
+    let made = coffre.back_up_and_retain(
         by,
         Trigger::Manual,
         given.note.as_deref().unwrap_or_default(),
@@ -38,14 +38,18 @@ pub(super) fn make(coffre: &Coffre, given: &args::Backup, out: &Out, cancel: &Ca
     );
     bar.clear();
     match made {
-        Ok(backup) => {
+        Ok((backup, retained)) => {
             done(&backup, out);
             let manifest = coffre.manifest(&backup)?;
             out.remarks(manifest.as_ref().map(|m| m.remarks.as_slice()).unwrap_or_default());
-            match backup.copies.iter().find_map(|c| c.error.clone()) {
+            if let Some(retained) = &retained {
+                super::cleanup::after_backup(retained, out);
+            }
+            match (backup.copies.iter().find_map(|c| c.error.clone()), &retained) {
                 // A verified copy is there, but not everywhere where it was asked for: said loudly, and never status 0.
-                Some(error) => out.failed(&[("backup", &backup)], error),
-                None => out.document(&[("backup", &backup)]),
+                (Some(error), _) => out.failed(&[("backup", &backup)], error),
+                (None, Some(retained)) => out.document(&[("backup", &backup), ("retention", retained)]),
+                (None, None) => out.document(&[("backup", &backup)]),
             }
         }
         Err(error) => match error
@@ -105,7 +109,16 @@ pub(super) fn list(coffre: &Coffre, given: &args::List, out: &Out) -> Result<()>
         let size = |bytes: Option<u64>| bytes.map_or_else(|| "–".to_owned(), |b| out.words.size(b));
         let row = |b: &Backup| {
             vec![
-                out.state(b.state),
+                match b
+                    .leaves_at
+                    .filter(|_| !matches!(b.state, BackupState::Deleting | BackupState::Deleted))
+                {
+                    Some(at) => {
+                        let leaves = out.words.say("cli.leaving", &[("leaves", json!(out.words.moment(at)))]);
+                        format!("{}, {leaves}", out.state(b.state))
+                    }
+                    None => out.state(b.state),
+                },
                 b.code.to_string(),
                 b.source.clone(),
                 out.words.moment(b.started_at),
@@ -195,6 +208,7 @@ fn show_backup(backup: &Backup, manifest: Option<&Manifest>, out: &Out) {
             ("plan", backup.plan.clone().unwrap_or_else(dash)),
             ("id", backup.id.to_string()),
             ("started", words.moment(backup.started_at)),
+            ("leaves", backup.leaves_at.map_or_else(dash, |at| words.moment(at))),
             ("duration", backup.duration_ms.map_or_else(dash, |ms| words.duration(ms))),
             ("size", size(backup.raw_bytes)),
             ("stored", size(backup.stored_bytes)),

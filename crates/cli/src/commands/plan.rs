@@ -79,6 +79,7 @@ pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()
             out.say("cli.plan_removed", &[("name", json!(plan.name))]);
             out.document(&[("plan", &plan), ("removed", &true)])
         }
+        args::Plan::Simulate(one) => super::cleanup::simulate(coffre, &coffre.plan(&one.one)?, out),
     }
 }
 
@@ -99,6 +100,7 @@ fn show(plan: &Plan, out: &Out) {
         ("keep-weekly", kept.keep_weekly),
         ("keep-monthly", kept.keep_monthly),
         ("keep-yearly", kept.keep_yearly),
+        ("keep-min", kept.keep_min),
     ]
     .iter()
     .filter_map(|(name, n)| n.map(|n| format!("{name} {n}")))
@@ -153,6 +155,8 @@ fn change(coffre: &Coffre, given: &PlanOptions, to: &[String], no_encrypt: bool)
             keep_weekly: given.keep_weekly,
             keep_monthly: given.keep_monthly,
             keep_yearly: given.keep_yearly,
+            keep_min: given.keep_min,
         },
+        preset: given.retention.as_deref().and_then(Retention::preset),
     })
 }

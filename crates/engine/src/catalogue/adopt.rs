@@ -83,6 +83,9 @@ impl Catalogue {
                 error: None,
             }];
             commit_run(c, &backup, Some(manifest_json), &manifest.table_counts)?;
+            if let Some(plan) = &backup.plan_id {
+                super::retention::mark_taken_in(c, plan)?;
+            }
             Ok(Adopted::New)
         })
     }

@@ -189,7 +189,7 @@ impl Catalogue {
         })
     }
 
-    /// Pins a backup (retention never removes it), or not any more.
+    /// Pins a backup (retention never removes it, and takes it back where it was chosen to leave), or not any more.
     ///
     /// # Errors
     /// `NOT_FOUND`.
@@ -197,7 +197,8 @@ impl Catalogue {
         self.write(|c| {
             let changed = change(
                 c,
-                "UPDATE backups SET pinned = ?2 WHERE id = ?1 AND state <> 'deleted'",
+                "UPDATE backups SET pinned = ?2, leaves_at = iif(?2 = 1, NULL, leaves_at), leaves_because = iif(?2 = 1, NULL, leaves_because)
+                 WHERE id = ?1 AND state <> 'deleted'",
                 params![backup_id.to_string(), pinned],
             )?;
             found(changed, backup_id)
@@ -382,6 +383,8 @@ pub(super) fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Bac
         error: row.opt_json("error")?,
         note: row.text("note")?,
         pinned: row.flag("pinned")?,
+        leaves_at: row.opt_time("leaves_at")?,
+        acknowledged_at: row.opt_time("acknowledged_at")?,
         copies: copies(connection, &id)?,
     })
 }

@@ -135,7 +135,7 @@ impl Catalogue {
     }
 }
 
-fn by_id(connection: &Connection, id: &str) -> Result<Source, Fault> {
+pub(super) fn by_id(connection: &Connection, id: &str) -> Result<Source, Fault> {
     one(connection, "sources", "SELECT * FROM sources WHERE id = ?1", [id], read)?.ok_or_else(|| SOURCE.absent(id))
 }
 

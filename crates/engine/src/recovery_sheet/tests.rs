@@ -82,6 +82,8 @@ fn manifest(compression: Compression, key: Option<&Key>) -> Manifest {
         error: None,
         note: String::new(),
         pinned: false,
+        leaves_at: None,
+        acknowledged_at: None,
         copies: vec![Copy {
             destination: "local".into(),
             destination_id,

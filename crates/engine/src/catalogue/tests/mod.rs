@@ -8,6 +8,7 @@ mod listing;
 mod migration;
 mod named;
 mod opening;
+mod retention;
 mod states;
 
 #[allow(
@@ -146,6 +147,8 @@ pub(crate) fn running(source: &Source, seconds: i64) -> Backup {
         error: None,
         note: "before the release".to_owned(),
         pinned: false,
+        leaves_at: None,
+        acknowledged_at: None,
         copies: Vec::new(),
     }
 }
