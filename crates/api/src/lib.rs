@@ -14,6 +14,7 @@ pub mod plans;
 pub mod replaces;
 pub mod restores;
 pub mod sample;
+pub mod schedules;
 mod secret_change;
 pub mod settings;
 pub mod sheets;

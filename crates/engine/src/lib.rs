@@ -21,6 +21,7 @@ pub mod rebuild;
 pub mod recovery_sheet;
 pub mod replace;
 pub mod restore;
+pub mod scheduler;
 pub mod secrets;
 pub mod stream;
 pub mod sweep;
