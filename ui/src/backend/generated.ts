@@ -294,6 +294,9 @@ export type ChooseFile = { purpose: FilePurpose, };
 /** The arguments of `choose_new_file`. */
 export type ChooseNewFile = { suggestion: string, };
 
+/** What is odd about a slot. */
+export type ClockChange = "clock_forward" | "clock_back";
+
 /** Stable error codes (`contract.md`, "Output and exit status"). A code exists only if a caller acts on it. */
 export type Code = "USAGE" | "NOT_FOUND" | "BUSY" | "REFUSED" | "CANCELLED" | "INTERRUPTED" | "INTERNAL" | "TOOL_MISSING" | "TOOL_TOO_OLD" | "TOOL_WRONG" | "UNREACHABLE" | "AUTH_FAILED" | "TLS_REFUSED" | "PRIVILEGE" | "LOCK_TIMEOUT" | "STALLED" | "DUMP_FAILED" | "DUMP_TRUNCATED" | "DUMP_EMPTY" | "DEST_UNREACHABLE" | "DEST_AUTH" | "DEST_FULL" | "DEST_IDENTITY" | "UPLOAD_INCOMPLETE" | "VERIFY_MISMATCH" | "DECRYPT_FAILED" | "ARCHIVE_UNSAFE" | "SECRET_UNAVAILABLE" | "CATALOGUE_CORRUPT" | "CATALOGUE_NEWER" | "HOME_FULL";
 
@@ -913,7 +916,7 @@ export type Plan = {
   destinations: Array<string>,
   /** How much each backup holds. */
   kind: Kind,
-  /** The interval, where one is set: decides the type of the backups. Nothing runs by itself before the scheduler exists. */
+  /** The interval, where one is set: decides the type of the backups. */
   every: BackupType | null,
   /** Compression. */
   compression: Compression,
@@ -923,6 +926,10 @@ export type Plan = {
   key_id: Id | null,
   /** What is kept. */
   retention: Retention,
+  /** When it is due by itself; nothing for a plan that a person starts. */
+  schedule: PlanSchedule | null,
+  /** Since when it is not started by itself. */
+  paused_at: string | null,
   /** When it was made. */
   created_at: string,
 }
@@ -939,11 +946,11 @@ export type PlanDraft = {
   kind: Kind,
   /** The interval. */
   every: BackupType | null,
-  /** `HH:MM` in `time_zone`; with the feature `schedule`. */
+  /** `HH:MM` in `time_zone`, with `every`; nothing means the usual time. */
   at: string | null,
-  /** Five Unix fields, in place of `every` and `at`; with the feature `schedule`. */
+  /** Five Unix fields, in place of `every` and `at`. */
   cron: string | null,
-  /** The time zone of `at`; with the feature `schedule`. */
+  /** The time zone of both; nothing means that of this machine. */
   time_zone: string | null,
   /** `zstd[:L]`, `gzip[:L]` or `none`. */
   compression: string,
@@ -957,8 +964,10 @@ export type PlanDraft = {
 export type PlanPreview = {
   /** What is wrong with the form. */
   errors: DraftErrors,
-  /** Its next slots, five at most; empty without the feature `schedule` or without an interval. */
+  /** Its next slots, five at most; empty where it is not started by itself. */
   next: Array<Slot>,
+  /** Its schedule in words. */
+  explanation: string | null,
   /** Backups of this plan that lie somewhere now. */
   kept_now: number,
   /** How many would lie there in the long run; without the feature `retention`, all of them. */
@@ -998,6 +1007,18 @@ export type PlanRow = {
   failures: number,
   /** Why the last one failed, if it did. */
   last_error: CoffreError | null,
+}
+
+/** When a plan is due. */
+export type PlanSchedule = {
+  /** Five fields of cron: minute, hour, day of the month, month, day of the week. */
+  cron: string,
+  /** The IANA time zone in which they are meant. */
+  time_zone: string,
+  /** Wait for the network (a destination or source that is reached over it). */
+  wait_for_network: boolean,
+  /** Wait for mains power. */
+  wait_for_power: boolean,
 }
 
 /** A plan that uses a destination. Plans of several sources may have one name. */
@@ -1114,6 +1135,8 @@ export type Restore = {
   file: string | null,
   /** The address restored into. */
   target: string,
+  /** The source whose live data is replaced, or would be. */
+  source_id: Id | null,
   /** How. */
   mode: RestoreMode,
   /** Where it stands. */
@@ -1128,6 +1151,10 @@ export type Restore = {
   steps: Array<RestoreStep>,
   /** Rows per table. */
   counts: Array<CountComparison>,
+  /** Until when what was live before is kept for an undo. Nothing where nothing is kept (any more). */
+  kept_until: string | null,
+  /** How much room that takes in bytes. */
+  kept_bytes: number | null,
   /** What a person should know of the way it was done: owners that had to be left out, … */
   remarks: Array<CoffreError>,
   /** Why it failed. */
@@ -1194,7 +1221,10 @@ export type RestoreState = "planned" | "running" | "done" | "undone" | "failed" 
 
 /** One step. */
 export type RestoreStep = {
-  /** `verify`, `prepare`, `load`, `compare`, `settle`. */
+  /**
+   * Into a new place: `verify`, `prepare`, `load`, `compare`, `settle`. In place of live data: `look`, `verify`, `safety`, `prepare`, `load`,
+   * `compare`, `swap`, `check`; and `undo`.
+   */
   name: string,
   /** Where it stands. */
   state: StepState,
@@ -1375,7 +1405,7 @@ export type Slot = {
   /** When. */
   at: string,
   /** What is odd about it. */
-  remark: 'clock_back' | 'clock_forward' | null,
+  remark: ClockChange | null,
 }
 
 /** A database to protect. */
@@ -1514,7 +1544,7 @@ export type Space = {
 export type StartRestore = { confirmation: string, name: string, };
 
 /** What is being done now. */
-export type Step = "waiting" | "preparing" | "dumping" | "counting" | "verifying" | "loading" | "comparing" | "finishing";
+export type Step = "waiting" | "preparing" | "dumping" | "counting" | "verifying" | "loading" | "comparing" | "swapping" | "finishing";
 
 /** Where a step of a restore stands. */
 export type StepState = "pending" | "running" | "done" | "failed";

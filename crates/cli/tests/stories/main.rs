@@ -15,6 +15,7 @@ mod postgres_restore;
 mod postgres_tools;
 mod replace_postgres;
 mod replace_sqlite;
+mod schedule;
 mod shop;
 mod sqlite_catalogue;
 mod sqlite_concurrency;
