@@ -248,6 +248,7 @@ fn asked_to_end_in_the_middle_of_a_run_and_killed_on_its_slot() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert_eq!(backups(&coffre)[0]["state"], "cancelled");
     // It is still due; killed in the middle of it, it is due again.
+    clock(&mut coffre, "2026-11-18 03:01:00");
     let daemon = coffre.spawn(["serve"]);
     begun(&coffre, 2);
     daemon.kill();
@@ -255,6 +256,7 @@ fn asked_to_end_in_the_middle_of_a_run_and_killed_on_its_slot() {
     assert_eq!(plan["due"], "2026-11-18T03:00:00Z", "{plan:#}");
     assert_eq!(text(&plan["waiting_for"], "code"), "INTERRUPTED");
     assert_eq!(backups(&coffre)[0]["state"], "interrupted");
+    clock(&mut coffre, "2026-11-18 03:02:00");
     let ran = coffre.json(["scheduler", "run"]);
     assert_eq!(ran["ran"][0]["state"], "verified", "{ran:#}");
     assert_eq!(files(&coffre.destination_folder("safe")).len(), 2);
