@@ -16,6 +16,8 @@ const ID: &str = "coffre";
 const SENTENCE: &str = "sentence";
 const OPEN: &str = "open";
 const ALL: &str = "back-up-all";
+const PAUSE: &str = "pause-schedules";
+const RESUME: &str = "resume-schedules";
 const QUIT: &str = "quit";
 /// Followed by the plan's id.
 const PLAN: &str = "plan:";
@@ -94,6 +96,9 @@ fn menu(app: &AppHandle, tray: &Tray) -> tauri::Result<Menu<Wry>> {
     if !tray.plans.is_empty() {
         menu = menu.separator();
     }
+    if let Some(pause) = &tray.pause {
+        menu = menu.text(if tray.paused { RESUME } else { PAUSE }, pause).separator();
+    }
     menu.text(OPEN, &tray.open).text(QUIT, &tray.quit).build()
 }
 
@@ -106,20 +111,23 @@ pub(crate) fn chosen(app: &AppHandle, event: MenuEvent) {
         work => {
             let (desktop, work) = (Arc::clone(&app.state::<Arc<Desktop>>()), work.to_owned());
             let begun = std::thread::Builder::new().name("tray".into()).spawn(move || {
-                let outcome = back_up(&desktop, &work);
+                let outcome = carry_out(&desktop, &work);
                 if let (Err(error), Some(window)) = (outcome, desktop.window_now()) {
                     window.tell_error(&error);
                 }
             });
             if let Err(error) = begun {
-                tracing::error!(%error, "back up from the tray");
+                tracing::error!(%error, "carry out what was chosen in the tray");
             }
         }
     }
 }
 
-fn back_up(desktop: &Desktop, chosen: &str) -> Result<()> {
+fn carry_out(desktop: &Desktop, chosen: &str) -> Result<()> {
     let window = desktop.window()?;
+    if chosen == PAUSE || chosen == RESUME {
+        return window.pause_all(chosen == PAUSE);
+    }
     if chosen == ALL {
         return window.back_up_all().map(drop);
     }

@@ -17,6 +17,7 @@ pub mod replaces;
 pub mod restores;
 pub mod retention;
 pub mod sample;
+pub mod schedules;
 mod secret_change;
 pub mod settings;
 pub mod sheets;

@@ -83,14 +83,18 @@ pub(crate) fn now_in_milliseconds() -> chrono::DateTime<Utc> {
 struct OnFirstUse {
     home: PathBuf,
     attended: bool,
-    opened: OnceLock<Result<Box<dyn SecretStore>>>,
+    opened: OnceLock<Box<dyn SecretStore>>,
 }
 
 impl Secrets for OnFirstUse {
     fn store(&self) -> Result<&dyn SecretStore> {
-        match self.opened.get_or_init(|| open_secrets(&self.home, self.attended)) {
-            Ok(store) => Ok(store.as_ref()),
-            Err(error) => Err(Error::clone(error)),
+        // A store that cannot be opened now may be opened later: a daemon outlives a locked keychain.
+        match self.opened.get() {
+            Some(store) => Ok(store.as_ref()),
+            None => {
+                let opened = open_secrets(&self.home, self.attended)?;
+                Ok(self.opened.get_or_init(|| opened).as_ref())
+            }
         }
     }
 }

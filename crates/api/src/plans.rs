@@ -1,15 +1,18 @@
-//! Plans: add, list, show, edit, remove. Nothing runs by itself yet: an interval only says what a plan's backups stand for.
+//! Plans: add, list, show, edit, pause, remove.
 
 use coffre_engine::context::Subject;
+use coffre_engine::scheduler;
 use coffre_model::backup::{BackupType, Kind};
 use coffre_model::compression::Compression;
 use coffre_model::destination::Destination;
 use coffre_model::key::Key;
-use coffre_model::plan::{Plan, Retention};
+use coffre_model::plan::{Plan, PlanSchedule, Retention};
+use coffre_model::schedule::{Schedule, preset};
 use coffre_model::source::{Source, check_name};
 use coffre_model::{Code, Error, Id, Result};
 
 use crate::Coffre;
+use crate::schedules::local_zone;
 
 /// What a plan is made of, or what `edit` changes.
 #[derive(Default)]
@@ -18,8 +21,16 @@ pub struct PlanChange {
     pub name: Option<String>,
     /// Its destinations.
     pub destinations: Option<Vec<Destination>>,
-    /// Its interval.
+    /// Its interval. Alone it is a schedule too: at Coffre's usual time.
     pub every: Option<BackupType>,
+    /// Five fields of cron, or `@daily` and the like.
+    pub cron: Option<String>,
+    /// The IANA time zone of its schedule; where nothing is said, that of this machine.
+    pub time_zone: Option<String>,
+    /// Whether it waits for the network.
+    pub wait_for_network: Option<bool>,
+    /// Whether it waits for mains power.
+    pub wait_for_power: Option<bool>,
     /// How much each backup holds.
     pub kind: Option<Kind>,
     /// Compression.
@@ -63,12 +74,15 @@ impl Coffre {
             },
         )?;
         let plan = self.engine.catalogue.add_plan(&plan)?;
+        // It may have taken the place of an older one, whose time does not count.
+        scheduler::count_from(&self.engine, &plan.id, plan.created_at)?;
         self.record_plan("plan.add", &plan)?;
         Ok(plan)
     }
 
     fn changed(&self, plan: &Plan, change: PlanChange) -> Result<Plan> {
         let mut next = plan.clone();
+        self.reschedule(&mut next, &change)?;
         if let Some(name) = change.name
             && name != plan.name
         {
@@ -89,7 +103,6 @@ impl Coffre {
             None | Some(Kind::Full) => {}
             Some(kind) => return Err(Error::new(Code::Refused, "not_yet").with("what", format!("--kind {kind}"))),
         }
-        next.every = change.every.or(next.every);
         next.compression = change.compression.unwrap_or(next.compression);
         if let Some(key) = change.key {
             next.key_id = key.as_ref().map(|k| k.id);
@@ -132,8 +145,71 @@ impl Coffre {
     /// Changes a plan.
     pub fn edit_plan(&self, plan: &Plan, change: PlanChange) -> Result<Plan> {
         let next = self.changed(plan, change)?;
+        if self.engine.catalogue.plan(&plan.id.to_string())?.schedule != next.schedule {
+            // First: nothing of the new schedule lies in the past.
+            scheduler::count_from(&self.engine, &plan.id, (self.engine.now)())?;
+        }
         self.engine.catalogue.update_plan(&next)?;
         self.record_plan("plan.edit", &next)?;
+        Ok(next)
+    }
+
+    fn reschedule(&self, next: &mut Plan, change: &PlanChange) -> Result<()> {
+        let before = next.schedule.take();
+        let preset = change.every.and_then(preset).map(str::to_owned);
+        let cron = change.cron.clone().or(preset);
+        let chosen = change.time_zone.is_some() || change.wait_for_network.is_some() || change.wait_for_power.is_some();
+        let Some(fields) = cron.clone().or_else(|| before.as_ref().map(|b| b.cron.clone())) else {
+            if chosen {
+                return Err(Error::new(Code::Usage, "plan_not_scheduled"));
+            }
+            next.every = change.every.or(next.every);
+            return Ok(());
+        };
+        let zone = match (&change.time_zone, &before) {
+            (Some(zone), _) => zone.clone(),
+            (None, Some(before)) => before.time_zone.clone(),
+            (None, None) => local_zone(),
+        };
+        // What is not touched is not judged anew: a zone that has vanished since must not forbid another name.
+        if cron.is_none() && !chosen {
+            next.schedule = before;
+            return Ok(());
+        }
+        let schedule = Schedule::new(&fields, &zone)?;
+        next.every = match (change.every, &change.cron) {
+            (Some(every), _) => Some(every),
+            (None, Some(_)) => Some(schedule.backup_type((self.engine.now)())),
+            (None, None) => next.every,
+        };
+        let was = |of: fn(&PlanSchedule) -> bool| before.as_ref().is_some_and(of);
+        next.schedule = Some(PlanSchedule {
+            cron: schedule.expression().to_owned(),
+            time_zone: schedule.zone_name().to_owned(),
+            wait_for_network: change.wait_for_network.unwrap_or_else(|| was(|b| b.wait_for_network)),
+            wait_for_power: change.wait_for_power.unwrap_or_else(|| was(|b| b.wait_for_power)),
+        });
+        Ok(())
+    }
+
+    /// Pauses a plan, or lets it go on: from now on, without making up for what the pause left out.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub fn pause_plan(&self, plan: &Plan, paused: bool) -> Result<Plan> {
+        if plan.paused_at.is_some() == paused {
+            return Ok(plan.clone());
+        }
+        let now = (self.engine.now)();
+        if !paused {
+            scheduler::count_from(&self.engine, &plan.id, now)?;
+        }
+        let next = Plan {
+            paused_at: paused.then_some(now),
+            ..plan.clone()
+        };
+        self.engine.catalogue.update_plan(&next)?;
+        self.record_plan(if paused { "plan.pause" } else { "plan.resume" }, &next)?;
         Ok(next)
     }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, Local, Utc};
 use coffre_model::error::{Details, Error};
+use coffre_model::schedule::{Days, Explanation, Times};
 use serde_json::{Value, json};
 
 static EN: LazyLock<Value> = LazyLock::new(|| parse(include_str!("../../../ui/src/i18n/en.json")));
@@ -251,6 +252,60 @@ impl Words {
             text.replace('.', ",")
         } else {
             text
+        }
+    }
+
+    /// A schedule in words: `every day at 03:00 (Europe/Paris)`.
+    pub fn schedule(&self, explained: &Explanation, zone: &str) -> String {
+        let list = |key: &str, numbers: &[u32]| self.listed(numbers.iter().map(|n| self.text(&format!("schedule.{key}.{n}"))));
+        let plain = |numbers: &[u32]| self.listed(numbers.iter().map(u32::to_string));
+        let time = |(hour, minute): &(u32, u32)| format!("{hour:02}:{minute:02}");
+        let times = match &explained.times {
+            Times::Minutes(1) => self.text("schedule.each_minute"),
+            Times::Minutes(n) => self.say("schedule.minutes", &[("n", (*n).into())]),
+            Times::Hours(n, minute) => self.say(
+                "schedule.hours",
+                &[("n", (*n).into()), ("minute", format!("{minute:02}").into())],
+            ),
+            Times::Hourly(minutes) if minutes.as_slice() == [0] => self.text("schedule.hourly"),
+            Times::Hourly(minutes) => self.say("schedule.hourly_at", &[("minutes", plain(minutes).into())]),
+            Times::At(times) => self.say("schedule.at", &[("times", self.listed(times.iter().map(time)).into())]),
+            Times::Within(minutes, hours) => self.say(
+                "schedule.within",
+                &[("minutes", plain(minutes).into()), ("hours", plain(hours).into())],
+            ),
+        };
+        let with = |key: &str, month: &[u32], week: &[u32]| {
+            self.say(key, &[("month", plain(month).into()), ("week", list("weekday", week).into())])
+        };
+        let days = match &explained.days {
+            Days::Every => self.text("schedule.every_day"),
+            Days::Working => self.text("schedule.working_days"),
+            Days::OfWeek(week) => with("schedule.of_week", &[], week),
+            Days::OfMonth(month) => with("schedule.of_month", month, &[]),
+            Days::Either(month, week) => with("schedule.either", month, week),
+            Days::Both(month, week) => with("schedule.both", month, week),
+        };
+        let months = match explained.months.as_slice() {
+            [] => String::new(),
+            months => self.say("schedule.in_months", &[("months", list("month", months).into())]),
+        };
+        let facts = [
+            ("days", days.into()),
+            ("times", times.into()),
+            ("months", months.into()),
+            ("zone", zone.into()),
+        ];
+        self.say("schedule.whole", &facts)
+    }
+
+    /// `a, b and c`.
+    fn listed(&self, parts: impl Iterator<Item = String>) -> String {
+        let mut parts: Vec<String> = parts.collect();
+        match (parts.pop(), parts.is_empty()) {
+            (None, _) => String::new(),
+            (Some(last), true) => last,
+            (Some(last), false) => self.say("schedule.and", &[("first", parts.join(", ").into()), ("last", last.into())]),
         }
     }
 

@@ -66,6 +66,9 @@ pub(crate) enum Command {
     Settings(Settings),
     #[command(subcommand)]
     Catalogue(Catalogue),
+    #[command(subcommand)]
+    Scheduler(Scheduler),
+    Serve(Serve),
     Completions(Completions),
     Demo(Demo),
 }
@@ -163,12 +166,16 @@ pub(crate) enum Destination {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanOptions {
-    #[arg(long, value_name = "EXPR", conflicts_with = "every")]
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true, conflicts_with = "every")]
     pub(crate) cron: Option<String>,
     #[arg(long, value_parser = ["hourly", "daily", "weekly", "monthly"])]
     pub(crate) every: Option<String>,
-    #[arg(long, value_name = "Z")]
+    #[arg(long, value_name = "Z", allow_hyphen_values = true)]
     pub(crate) time_zone: Option<String>,
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_parser = ["yes", "no"])]
+    pub(crate) wait_for_network: Option<String>,
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_parser = ["yes", "no"])]
+    pub(crate) wait_for_power: Option<String>,
     #[arg(long, value_parser = ["full", "differential", "incremental"])]
     pub(crate) kind: Option<String>,
     #[arg(long, value_name = "N")]
@@ -223,6 +230,8 @@ pub(crate) enum Plan {
         #[command(flatten)]
         options: Box<PlanOptions>,
     },
+    Pause(One),
+    Resume(One),
     Remove(One),
     Simulate(One),
 }
@@ -237,6 +246,20 @@ pub(crate) struct Cleanup {
     pub(crate) keep_days: Option<u32>,
     #[arg(long, requires = "plan")]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scheduler {
+    Status,
+    Run,
+    Pause,
+    Resume,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
 }
 
 #[derive(Debug, Args)]

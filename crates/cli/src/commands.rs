@@ -11,8 +11,11 @@ mod misc;
 mod plan;
 mod replace;
 mod restore;
+mod scheduler;
 mod source;
 mod verify;
+
+use std::sync::Arc;
 
 use coffre_api::Coffre;
 use coffre_api::model::{Cancel, Result};
@@ -49,6 +52,8 @@ impl Command {
             Command::Journal(_) => "journal",
             Command::Settings(_) => "settings",
             Command::Catalogue(_) => "catalogue",
+            Command::Scheduler(_) => "scheduler",
+            Command::Serve(_) => "serve",
             Command::Completions(_) => "completions",
             Command::Demo(_) => "demo",
         }
@@ -56,7 +61,7 @@ impl Command {
 }
 
 /// Carries a command out.
-pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel) -> Result<()> {
+pub(crate) fn run(coffre: &Arc<Coffre>, command: &Command, out: &Out, cancel: &Cancel) -> Result<()> {
     match command {
         Command::Source(source) => source::run(coffre, source, out, cancel),
         Command::Destination(destination) => destination::run(coffre, destination, out, cancel),
@@ -83,6 +88,8 @@ pub(crate) fn run(coffre: &Coffre, command: &Command, out: &Out, cancel: &Cancel
         Command::Journal(arguments) => misc::journal(coffre, arguments, out),
         Command::Settings(settings) => misc::settings(coffre, settings, out),
         Command::Catalogue(catalogue) => misc::catalogue(coffre, catalogue, out, cancel),
+        Command::Scheduler(command) => scheduler::run(coffre, command, out, cancel),
+        Command::Serve(arguments) => scheduler::serve(coffre, arguments, out, cancel),
         Command::Completions(shell) => completions(out, shell),
         Command::Demo(arguments) => demo::run(coffre, arguments, out, cancel),
     }

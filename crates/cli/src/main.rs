@@ -10,6 +10,7 @@ mod signals;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use coffre_api::catalogues::set_aside_if_damaged;
 use coffre_api::model::journal::Author;
@@ -79,7 +80,7 @@ fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
     {
         out.say_aside("cli.set_aside", &[("path", aside.display().to_string().into())]);
     }
-    let coffre = Coffre::open(opening())?;
+    let coffre = Arc::new(Coffre::open(opening())?);
     let _log = start::log_to(&home)?;
     tracing::info!(arguments = ?cli.command.name(), "start");
     if cli.global.lang.is_none() && std::env::var_os("COFFRE_LANGUAGE").is_none() {
@@ -97,7 +98,7 @@ fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
         tracing::error!(%error, "end");
     }
     // A catalogue that cannot be closed cleanly is worth knowing, but not more than why the work failed.
-    let closed = coffre.close();
+    let closed = coffre.engine.catalogue.clone().close();
     outcome.and(closed)
 }
 

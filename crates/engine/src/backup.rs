@@ -8,6 +8,7 @@ use coffre_model::backup::{Backup, BackupState, BackupType, Copy, CopyState, Kin
 use coffre_model::compression::Compression;
 use coffre_model::database::{DatabaseKind, DumpFacts, DumpFormat};
 use coffre_model::destination::Destination;
+use coffre_model::journal::Author;
 use coffre_model::key::Key;
 use coffre_model::manifest::{self, Manifest, Part};
 use coffre_model::naming::{artifact_key, manifest_key};
@@ -92,7 +93,12 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
                 id: Some(&id),
                 name: backup.code.as_str(),
             };
-            engine.record("backup.run", subject, done.copies.iter().find_map(|c| c.error.as_ref()))?;
+            engine.record_by(
+                author(engine, job),
+                "backup.run",
+                subject,
+                done.copies.iter().find_map(|c| c.error.as_ref()),
+            )?;
             Ok(done)
         }
         Err(error) => {
@@ -121,7 +127,7 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             let kept = engine
                 .catalogue
                 .finish_run(&backup, None, &[], &lease)
-                .and_then(|_| engine.record("backup.run", subject, Some(&error)))
+                .and_then(|_| engine.record_by(author(engine, job), "backup.run", subject, Some(&error)))
                 .and_then(|()| clean_leftovers(engine, Some(&id), &Cancel::new()));
             // Why the run failed is what a person needs; what could not even be written down comes after it.
             Err(match kept {
@@ -132,6 +138,14 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
                 Err(also) => error.with_also("not_recorded", &also),
             })
         }
+    }
+}
+
+/// Who made it, for the journal: nobody pressed a button where a schedule did it.
+fn author(engine: &Engine, job: &Job) -> Author {
+    match job.trigger {
+        Trigger::Scheduled | Trigger::CatchUp => Author::Schedule,
+        _ => engine.author,
     }
 }
 

@@ -161,10 +161,15 @@ impl Engine {
 
     /// Writes a line of the journal. `error` is nothing for what went well.
     pub fn record(&self, action: &str, subject: Subject<'_>, error: Option<&Error>) -> Result<()> {
+        self.record_by(self.author, action, subject, error)
+    }
+
+    /// The same for what this author did: a schedule, in somebody's window.
+    pub fn record_by(&self, author: Author, action: &str, subject: Subject<'_>, error: Option<&Error>) -> Result<()> {
         let line = self.catalogue.record(&Entry {
             id: 0,
             at: (self.now)(),
-            author: self.author,
+            author,
             actor: self.actor.clone(),
             action: action.to_owned(),
             subject_kind: subject.kind.to_owned(),

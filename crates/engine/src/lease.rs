@@ -43,6 +43,8 @@ pub enum Resource {
     Backup(Id),
     /// One of the places for runs at the same time (`max_parallel_runs`), counted from 0.
     Slot(u32),
+    /// Running what this plan's schedule asks for.
+    Plan(Id),
     /// Restoring into this target.
     Restore(String),
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Resource {
             Resource::Source(id) => write!(f, "source:{id}"),
             Resource::Backup(id) => write!(f, "backup:{id}"),
             Resource::Slot(n) => write!(f, "slot:{n}"),
+            Resource::Plan(id) => write!(f, "plan:{id}"),
             Resource::Restore(target) => write!(f, "restore:{target}"),
         }
     }
@@ -65,6 +68,7 @@ impl Resource {
             Resource::Source(_) => "busy_source",
             Resource::Backup(_) => "busy_backup",
             Resource::Slot(_) => "busy_slots",
+            Resource::Plan(_) => "busy_plan",
             Resource::Restore(_) => "busy_restore",
         }
     }

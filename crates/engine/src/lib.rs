@@ -25,6 +25,7 @@ pub(crate) mod rehearsal;
 pub mod replace;
 pub mod restore;
 pub mod retain;
+pub mod scheduler;
 pub mod secrets;
 pub mod stream;
 pub mod sweep;

@@ -13,6 +13,7 @@ use crate::context::{Engine, Subject};
 use crate::delete::remove_copies;
 use crate::lease::{Lease, Resource};
 use crate::place::{self, Place};
+use crate::scheduler;
 use crate::undo::settle;
 use crate::verify::{check_copy, manifest_beside};
 
@@ -100,6 +101,8 @@ pub fn sweep(engine: &Engine, cancel: &Cancel) -> Result<Swept> {
             None => swept.interrupted.extend(interrupt(engine, &dead.backup)?),
         }
     }
+    // After their runs: a slot is what its run was.
+    scheduler::settle_dead(engine)?;
     swept.left.extend(clean_leftovers(engine, None, cancel)?);
     Ok(swept)
 }

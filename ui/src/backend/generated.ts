@@ -298,6 +298,9 @@ export type ChooseFile = { purpose: FilePurpose, };
 /** The arguments of `choose_new_file`. */
 export type ChooseNewFile = { suggestion: string, };
 
+/** What is odd about a slot. */
+export type ClockChange = "clock_forward" | "clock_back";
+
 /** Stable error codes (`contract.md`, "Output and exit status"). A code exists only if a caller acts on it. */
 export type Code = "USAGE" | "NOT_FOUND" | "BUSY" | "REFUSED" | "CANCELLED" | "INTERRUPTED" | "INTERNAL" | "TOOL_MISSING" | "TOOL_TOO_OLD" | "TOOL_WRONG" | "UNREACHABLE" | "AUTH_FAILED" | "TLS_REFUSED" | "PRIVILEGE" | "LOCK_TIMEOUT" | "STALLED" | "DUMP_FAILED" | "DUMP_TRUNCATED" | "DUMP_EMPTY" | "DEST_UNREACHABLE" | "DEST_AUTH" | "DEST_FULL" | "DEST_IDENTITY" | "UPLOAD_INCOMPLETE" | "VERIFY_MISMATCH" | "DECRYPT_FAILED" | "ARCHIVE_UNSAFE" | "SECRET_UNAVAILABLE" | "CATALOGUE_CORRUPT" | "CATALOGUE_NEWER" | "HOME_FULL";
 
@@ -1013,11 +1016,11 @@ export type PlanDraft = {
   kind: Kind,
   /** The interval. */
   every: BackupType | null,
-  /** `HH:MM` in `time_zone`; with the feature `schedule`. */
+  /** `HH:MM` in `time_zone`, with `every`; nothing means the usual time. */
   at: string | null,
-  /** Five Unix fields, in place of `every` and `at`; with the feature `schedule`. */
+  /** Five Unix fields, in place of `every` and `at`. */
   cron: string | null,
-  /** The time zone of `at`; with the feature `schedule`. */
+  /** The time zone of both; nothing means that of this machine. */
   time_zone: string | null,
   /** `zstd[:L]`, `gzip[:L]` or `none`. */
   compression: string,
@@ -1031,8 +1034,10 @@ export type PlanDraft = {
 export type PlanPreview = {
   /** What is wrong with the form. */
   errors: DraftErrors,
-  /** Its next slots, five at most; empty without the feature `schedule` or without an interval. */
+  /** Its next slots, five at most; empty where it is not started by itself. */
   next: Array<Slot>,
+  /** Its schedule in words. */
+  explanation: string | null,
   /** Backups of this plan that lie somewhere now. */
   kept_now: number,
   /** How many would lie there in the long run; without the feature `retention`, all of them. */
@@ -1524,7 +1529,7 @@ export type Slot = {
   /** When. */
   at: string,
   /** What is odd about it. */
-  remark: 'clock_back' | 'clock_forward' | null,
+  remark: ClockChange | null,
 }
 
 /** A database to protect. */

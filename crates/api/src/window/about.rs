@@ -197,7 +197,7 @@ impl Window {
             home: home.display().to_string(),
             log_folder: home.join("logs").display().to_string(),
             platform: platform(),
-            features: vec![Feature::Replace, Feature::Rebuild],
+            features: vec![Feature::Schedule, Feature::Replace, Feature::Rebuild],
             secrets: self.secret_store(),
             system_language: self.system_language().code(),
             first_start,

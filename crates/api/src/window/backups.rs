@@ -7,7 +7,7 @@ use coffre_model::compression::Compression;
 use coffre_model::naming::source_slug;
 use coffre_model::plan::Plan;
 use coffre_model::source::Source;
-use coffre_model::{Code, Error, Id, Result};
+use coffre_model::{Cancel, Code, Error, Id, Result};
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -21,6 +21,7 @@ use super::sources::{adapter_of, source_by_id};
 use super::{Window, one, tags};
 use crate::Coffre;
 use crate::backups::{By, Manual};
+use crate::schedules::Telling;
 
 /// The most rows on a page.
 pub(super) const PER_PAGE_MAX: u64 = 500;
@@ -259,14 +260,7 @@ impl Window {
     /// Starts a backup by a plan, now.
     pub(super) fn start_plan(&self, coffre: &Coffre, plan: Plan) -> Result<Id> {
         let source = source_by_id(coffre, &plan.source_id)?;
-        let about = About {
-            noun: RunningNoun::Backup,
-            source: source.name.clone(),
-            source_id: Some(source.id),
-            adapter: adapter_of(coffre, &source),
-            plan: Some(plan.name.clone()),
-            id: None,
-        };
+        let about = self.about_plan(coffre, &plan, &source);
         self.start_backup(source, about, By::Plan(Box::new(plan)))
     }
 
@@ -303,6 +297,48 @@ impl Window {
             });
             outcome.map(drop)
         })
+    }
+
+    /// Makes the backup that a plan's schedule asks for, in sight like all other work, and waits for its end.
+    pub(super) fn back_up_slot(
+        &self,
+        plan: &Plan,
+        trigger: Trigger,
+        begun: &(dyn Fn(Id) + Sync),
+        cancelled: &Cancel,
+    ) -> Result<Backup> {
+        let coffre = self.coffre()?;
+        let source = source_by_id(&coffre, &plan.source_id)?;
+        let about = self.about_plan(&coffre, plan, &source);
+        let by = By::Plan(Box::new(plan.clone()));
+        self.attend_with(about, cancelled, |coffre, observer, cancel| {
+            let before = coffre.engine.catalogue.last_run(&source.id)?;
+            let telling = Telling::new(observer, begun);
+            let outcome = coffre.back_up(by, trigger, "", false, &telling, cancel);
+            if let Ok(backup) = &outcome {
+                self.keep_answers_of(backup);
+            }
+            // Work on the same source that goes on is waited for: nothing to tell.
+            if !matches!(&outcome, Err(error) if error.code() == Code::Busy) {
+                self.tell_end(RunEnd {
+                    source: &source,
+                    before: before.as_ref(),
+                    outcome: &outcome,
+                });
+            }
+            outcome
+        })
+    }
+
+    fn about_plan(&self, coffre: &Coffre, plan: &Plan, source: &Source) -> About {
+        About {
+            noun: RunningNoun::Backup,
+            source: source.name.clone(),
+            source_id: Some(source.id),
+            adapter: adapter_of(coffre, source),
+            plan: Some(plan.name.clone()),
+            id: None,
+        }
     }
 
     /// Starts to read a backup's copies again; it goes on after the answer.

@@ -8,6 +8,7 @@
 pub mod about;
 pub mod backup_detail;
 pub mod backups;
+mod clockwork;
 mod commands;
 mod confirmations;
 pub mod deletes;
@@ -57,6 +58,7 @@ use running::Works;
 use tools::ToolFound;
 pub use wire::WireError;
 
+use crate::schedules::Clockwork;
 use crate::words::Language;
 use crate::{Coffre, Opening};
 
@@ -99,6 +101,8 @@ struct Inner {
     looking_around: AtomicBool,
     /// How safe each source was when that was last looked at.
     states: Mutex<Option<Vec<SafetyOf>>>,
+    /// What starts plans by itself; nothing before it was started and after the end.
+    clockwork: Mutex<Option<Clockwork>>,
     /// The dead that could not be put to rest, and when that was tried.
     stuck: Mutex<Option<(Vec<Id>, Instant)>>,
     /// The same of replacements of live data that are to be settled, and of kept data that is to go.
@@ -179,12 +183,14 @@ impl Window {
             closing: AtomicBool::new(false),
             looking_around: AtomicBool::new(false),
             states: Mutex::default(),
+            clockwork: Mutex::default(),
             stuck: Mutex::default(),
             unsettled: Mutex::default(),
         }));
         if let Ok(coffre) = window.coffre() {
             window.opened(&coffre)?;
         }
+        window.start_clockwork()?;
         let watched = Arc::downgrade(&window.0);
         std::thread::Builder::new()
             .name("watch".into())
@@ -277,6 +283,8 @@ impl Window {
     /// What closing the catalogue can bring. What was committed is safe in any case.
     pub fn close(&self) -> Result<()> {
         self.set_closing();
+        // First: what it runs is due again at the next start, and is not taken for what a person cancelled.
+        self.stop_clockwork();
         self.works().cancel_all();
         let ended = self.works().wait_for(Duration::from_secs(20));
         let door = std::mem::replace(

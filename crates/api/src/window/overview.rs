@@ -4,8 +4,10 @@ use std::sync::PoisonError;
 
 use chrono::{DateTime, Days, Local, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use coffre_engine::catalogue::Outcomes;
+use coffre_engine::scheduler::{next_of, paused_at};
 use coffre_model::backup::BackupState;
 use coffre_model::protection::ProtectionState;
+use coffre_model::slot::SlotState;
 use coffre_model::{Error, Id, Result};
 use serde::Serialize;
 use ts_rs::TS;
@@ -184,6 +186,36 @@ fn year(coffre: &Coffre, now: DateTime<Utc>) -> Result<(Vec<Calendar>, Vec<SizeP
     Ok((calendar.collect(), points.collect()))
 }
 
+/// What runs next, and what is due and waits.
+fn next_runs(coffre: &Coffre) -> Result<Vec<NextRun>> {
+    let mut next = Vec::new();
+    let open = coffre.engine.catalogue.open_slots()?;
+    for plan in coffre.plans()? {
+        let run = |at, overdue, remark| NextRun {
+            plan_id: plan.id,
+            plan: plan.name.clone(),
+            source: plan.source.clone(),
+            at,
+            overdue,
+            remark,
+        };
+        let due = open
+            .iter()
+            .find(|slot| slot.plan_id == plan.id && slot.state == SlotState::Due);
+        match due {
+            Some(slot) => next.push(run(slot.at, true, slot.reason.clone())),
+            // Why a schedule cannot be read is said with its plan.
+            None => next.extend(
+                next_of(&coffre.engine, &plan)
+                    .unwrap_or_default()
+                    .map(|at| run(at, false, None)),
+            ),
+        }
+    }
+    next.sort_by_key(|run| run.at);
+    Ok(next)
+}
+
 impl Window {
     fn year(&self, coffre: &Coffre, now: DateTime<Utc>) -> Result<(Vec<Calendar>, Vec<SizePoint>)> {
         let today = now.with_timezone(&Local).date_naive();
@@ -226,8 +258,8 @@ impl Window {
             sizes,
             running: self.all_running()?,
             lanes: coffre.engine.max_parallel_runs()?,
-            next: Vec::new(),
-            schedules_paused: false,
+            next: next_runs(&coffre)?,
+            schedules_paused: paused_at(&coffre.engine)?.is_some(),
         })
     }
 

@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use coffre_engine::catalogue::PlanFigures;
+use coffre_engine::scheduler::next_of;
 use coffre_model::backup::{Backup, BackupState, BackupType, Kind};
 use coffre_model::compression::Compression;
 use coffre_model::plan::{Plan, Retention};
+use coffre_model::schedule::{ClockChange, Schedule, preset};
 use coffre_model::source::check_name;
 use coffre_model::{Code, Error, Id, Result};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,7 @@ use super::sources::source_by_id;
 use super::{Window, tags};
 use crate::Coffre;
 use crate::plans::PlanChange;
+use crate::schedules::local_zone;
 
 /// The most destinations of one plan: nobody has so many, and each is looked up.
 const DESTINATIONS_MAX: usize = 100;
@@ -38,11 +41,11 @@ pub struct PlanDraft {
     pub kind: Kind,
     /// The interval.
     pub every: Option<BackupType>,
-    /// `HH:MM` in `time_zone`; with the feature `schedule`.
+    /// `HH:MM` in `time_zone`, with `every`; nothing means the usual time.
     pub at: Option<String>,
-    /// Five Unix fields, in place of `every` and `at`; with the feature `schedule`.
+    /// Five Unix fields, in place of `every` and `at`.
     pub cron: Option<String>,
-    /// The time zone of `at`; with the feature `schedule`.
+    /// The time zone of both; nothing means that of this machine.
     pub time_zone: Option<String>,
     /// `zstd[:L]`, `gzip[:L]` or `none`.
     pub compression: String,
@@ -79,8 +82,7 @@ pub struct Slot {
     /// When.
     pub at: DateTime<Utc>,
     /// What is odd about it.
-    #[ts(type = "'clock_back' | 'clock_forward' | null")]
-    pub remark: Option<&'static str>,
+    pub remark: Option<ClockChange>,
 }
 
 /// A backup that would leave.
@@ -104,8 +106,10 @@ pub struct Departure {
 pub struct PlanPreview {
     /// What is wrong with the form.
     pub errors: DraftErrors,
-    /// Its next slots, five at most; empty without the feature `schedule` or without an interval.
+    /// Its next slots, five at most; empty where it is not started by itself.
     pub next: Vec<Slot>,
+    /// Its schedule in words.
+    pub explanation: Option<String>,
     /// Backups of this plan that lie somewhere now.
     pub kept_now: u64,
     /// How many would lie there in the long run; without the feature `retention`, all of them.
@@ -150,10 +154,6 @@ pub(super) struct EditPlan {
 /// The arguments of `pause_plan`.
 #[derive(Deserialize, TS)]
 #[serde(deny_unknown_fields)]
-#[allow(
-    dead_code,
-    reason = "read by the feature `schedule`, which is not there yet; the form is the contract"
-)]
 pub(super) struct PausePlan {
     id: Id,
     paused: bool,
@@ -162,10 +162,6 @@ pub(super) struct PausePlan {
 /// The arguments of `pause_schedules`.
 #[derive(Deserialize, TS)]
 #[serde(deny_unknown_fields)]
-#[allow(
-    dead_code,
-    reason = "read by the feature `schedule`, which is not there yet; the form is the contract"
-)]
 pub(super) struct PauseSchedules {
     paused: bool,
 }
@@ -225,10 +221,17 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
     if draft.kind != Kind::Full {
         errors.add("kind", not_yet(draft.kind.as_str()));
     }
-    for (field, given) in [("at", &draft.at), ("cron", &draft.cron), ("time_zone", &draft.time_zone)] {
-        if given.is_some() {
-            errors.add(field, not_yet(field));
-        }
+    let cron = draft_cron(draft, &mut errors);
+    let time_zone = cron.as_ref().map(|_| draft.time_zone.clone().unwrap_or_else(local_zone));
+    if let (Some(cron), Some(zone)) = (&cron, &time_zone)
+        && let Err(error) = Schedule::new(cron, zone)
+    {
+        let field = if error.text() == "time_zone_unknown" {
+            "time_zone"
+        } else {
+            "cron"
+        };
+        errors.add(field, error);
     }
     let compression = match draft.compression.parse::<Compression>() {
         Ok(compression) => compression,
@@ -255,6 +258,10 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
         name: Some(draft.name.clone()),
         destinations: Some(destinations),
         every: draft.every,
+        cron,
+        time_zone,
+        wait_for_network: None,
+        wait_for_power: None,
         kind: Some(draft.kind),
         compression: Some(compression),
         key: Some(key),
@@ -269,16 +276,64 @@ fn read_or_refuse(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result
     errors.accept(change)
 }
 
+/// The five fields that a form means; nothing where the plan is not to run by itself.
+fn draft_cron(draft: &PlanDraft, errors: &mut DraftErrors) -> Option<String> {
+    if let Some(cron) = &draft.cron {
+        return Some(cron.clone());
+    }
+    let every = draft.every?;
+    let usual = preset(every)?.to_owned();
+    let Some(at) = draft.at.as_deref() else { return Some(usual) };
+    let two = |text: &str| (text.len() == 2).then(|| text.parse::<u32>().ok()).flatten();
+    let time = at.split_once(':').and_then(|(hour, minute)| Some((two(hour)?, two(minute)?)));
+    match time {
+        Some((hour, minute)) if hour < 24 && minute < 60 => Some(at_time(every, hour, minute)),
+        _ => {
+            let given: String = at.chars().take(20).collect();
+            errors.add("at", Error::new(Code::Usage, "plan_at").with("given", given));
+            None
+        }
+    }
+}
+
+/// The five fields of an interval at a time of day.
+fn at_time(every: BackupType, hour: u32, minute: u32) -> String {
+    match every {
+        // On the hour: the form has no minute for it.
+        BackupType::Hourly => "0 * * * *".to_owned(),
+        BackupType::Weekly => format!("{minute} {hour} * * 1"),
+        BackupType::Monthly => format!("{minute} {hour} 1 * *"),
+        BackupType::Daily | BackupType::Manual => format!("{minute} {hour} * * *"),
+    }
+}
+
+/// The time of day of a schedule that an interval and a time say as well.
+fn time_of_day(every: BackupType, cron: &str) -> Option<String> {
+    let mut fields = cron.split(' ');
+    let minute: u32 = fields.next()?.parse().ok()?;
+    let hour: u32 = match (every, fields.next()?) {
+        // Whoever makes a daily plan of it begins with the usual time.
+        (BackupType::Hourly, _) => 3,
+        (_, hour) => hour.parse().ok()?,
+    };
+    (at_time(every, hour, minute) == cron).then(|| format!("{hour:02}:{minute:02}"))
+}
+
 fn draft_of(plan: &Plan) -> PlanDraft {
+    let schedule = plan.schedule.as_ref();
+    let at = plan
+        .every
+        .zip(schedule)
+        .and_then(|(every, schedule)| time_of_day(every, &schedule.cron));
     PlanDraft {
         name: plan.name.clone(),
         source_id: plan.source_id.to_string(),
         destination_ids: plan.destination_ids.clone(),
         kind: plan.kind,
         every: plan.every,
-        at: None,
-        cron: None,
-        time_zone: None,
+        cron: schedule.filter(|_| at.is_none()).map(|schedule| schedule.cron.clone()),
+        at,
+        time_zone: schedule.map(|schedule| schedule.time_zone.clone()),
         compression: plan.compression.to_string(),
         key_id: plan.key_id,
         retention: plan.retention.clone(),
@@ -300,9 +355,13 @@ impl Window {
             });
             Ok(PlanRow {
                 draft: draft_of(&plan),
-                paused: false,
-                next_run_at: None,
-                last_error: failed.and_then(|failed| failed.error.clone()),
+                paused: plan.paused_at.is_some(),
+                // A schedule that cannot be read any more has no next run; why is said in place of the last error.
+                next_run_at: next_of(&coffre.engine, &plan).unwrap_or_default(),
+                last_error: coffre
+                    .schedule_of(&plan)
+                    .err()
+                    .or_else(|| failed.and_then(|failed| failed.error.clone())),
                 last,
                 successes,
                 failures,
@@ -316,6 +375,9 @@ impl Window {
     pub(super) fn preview_plan(&self, PreviewPlan { id, draft }: PreviewPlan) -> Result<PlanPreview> {
         let coffre = self.coffre()?;
         let (errors, _) = read_draft(&coffre, id.as_ref(), &draft)?;
+        let zone = draft.time_zone.clone().unwrap_or_else(local_zone);
+        let schedule = draft_cron(&draft, &mut DraftErrors::default()).and_then(|cron| Schedule::new(&cron, &zone).ok());
+        let upcoming = schedule.iter().flat_map(|schedule| schedule.upcoming(super::now(), 5));
         let destinations = coffre.destinations()?;
         let chosen = destinations
             .iter()
@@ -334,7 +396,15 @@ impl Window {
         };
         Ok(PlanPreview {
             errors,
-            next: Vec::new(),
+            next: upcoming
+                .map(|slot| Slot {
+                    at: slot.at,
+                    remark: slot.remark,
+                })
+                .collect(),
+            explanation: schedule
+                .as_ref()
+                .map(|schedule| self.words().schedule(&schedule.explanation(), schedule.zone_name())),
             kept_now: kept,
             kept_then: kept,
             departures: Vec::new(),
@@ -362,10 +432,16 @@ impl Window {
         let coffre = self.coffre()?;
         let before = plan_by_id(&coffre, &id)?;
         let change = read_or_refuse(&coffre, Some(&id), &draft)?;
-        // A form shows every rule and the interval: what is empty in it is meant to be empty.
+        // A form shows every rule and the interval: what is empty in it is meant to be empty. What a plan waits for is not in it.
+        let change = PlanChange {
+            wait_for_network: change.cron.as_ref().and(before.schedule.as_ref().map(|s| s.wait_for_network)),
+            wait_for_power: change.cron.as_ref().and(before.schedule.as_ref().map(|s| s.wait_for_power)),
+            ..change
+        };
         let blank = Plan {
             retention: Retention::default(),
             every: None,
+            schedule: None,
             ..before
         };
         let plan = coffre.edit_plan(&blank, change)?;
@@ -381,6 +457,7 @@ impl Window {
     }
 
     fn plans_changed(&self) {
+        self.wake_clockwork();
         self.changed(tags(&[
             Noun::Plans,
             Noun::Overview,
@@ -391,16 +468,48 @@ impl Window {
         ]));
     }
 
-    /// # Errors
-    /// `REFUSED`: nothing runs by itself yet, so nothing can be paused.
-    pub(super) fn pause_plan(&self, PausePlan { id, .. }: PausePlan) -> Result<()> {
-        plan_by_id(&*self.coffre()?, &id)?;
-        Err(not_yet("pause_plan"))
+    /// Pauses one plan, or lets it go on.
+    pub(super) fn pause_plan(&self, PausePlan { id, paused }: PausePlan) -> Result<()> {
+        let coffre = self.coffre()?;
+        coffre.pause_plan(&plan_by_id(&coffre, &id)?, paused)?;
+        self.plans_changed();
+        Ok(())
     }
 
+    /// Pauses every schedule, or lets them go on.
+    pub(super) fn pause_schedules(&self, PauseSchedules { paused }: PauseSchedules) -> Result<()> {
+        self.pause_all(paused)
+    }
+
+    /// The same, for the tray.
+    ///
     /// # Errors
-    /// `REFUSED`, likewise.
-    pub(super) fn pause_schedules(&self, _: PauseSchedules) -> Result<()> {
-        Err(not_yet("pause_schedules"))
+    /// The catalogue's own.
+    pub fn pause_all(&self, paused: bool) -> Result<()> {
+        self.coffre()?.pause_schedules(paused)?;
+        self.plans_changed();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_and_a_time_come_back_from_the_schedule() {
+        for every in [BackupType::Daily, BackupType::Weekly, BackupType::Monthly] {
+            assert_eq!(time_of_day(every, &at_time(every, 2, 30)).as_deref(), Some("02:30"));
+        }
+        assert_eq!(time_of_day(BackupType::Hourly, "0 * * * *").as_deref(), Some("03:00"));
+        for (every, cron) in [
+            (BackupType::Daily, "0 3 * * 1-5"),
+            (BackupType::Weekly, "0 3 * * 0"),
+            (BackupType::Hourly, "15 * * * *"),
+            (BackupType::Daily, "*/15 3 * * *"),
+            (BackupType::Hourly, "*/15 * * * *"),
+        ] {
+            assert_eq!(time_of_day(every, cron), None, "{cron}");
+        }
     }
 }

@@ -102,8 +102,12 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
             .unwrap_or(1)
     });
     let evidence = Evidence {
-        plans: plans.iter().map(|plan| plan.every).collect(),
-        paused: 0,
+        plans: plans
+            .iter()
+            .filter(|plan| plan.paused_at.is_none())
+            .map(|plan| plan.every)
+            .collect(),
+        paused: plans.iter().filter(|plan| plan.paused_at.is_some()).count(),
         elsewhere,
         proved: newest.as_ref().map(|backup| Proved {
             at: backup.started_at,

@@ -358,13 +358,33 @@ impl Window {
         self.carry_out(&work, None, job)
     }
 
+    /// The same with a flag that somebody else can raise too.
+    pub(super) fn attend_with<T>(
+        &self,
+        about: About,
+        cancel: &Cancel,
+        job: impl FnOnce(&Coffre, &dyn Observer, &Cancel) -> Result<T>,
+    ) -> Result<T> {
+        let (work, key) = self.enter_with(about, cancel.clone())?;
+        let _leave = Leave {
+            window: self,
+            key,
+            work: &work,
+        };
+        self.carry_out(&work, None, job)
+    }
+
     fn enter(&self, about: About) -> Result<(Arc<Work>, u64)> {
+        self.enter_with(about, Cancel::new())
+    }
+
+    fn enter_with(&self, about: About, cancel: Cancel) -> Result<(Arc<Work>, u64)> {
         if self.is_closing() {
             return Err(Error::new(Code::Busy, "closing"));
         }
         let work = Arc::new(Work {
             about,
-            cancel: Cancel::new(),
+            cancel,
             running: Mutex::new(None),
         });
         let key = self.works().enter(&work);

@@ -1,5 +1,6 @@
 //! The tray: the state in one sentence, and what its menu offers.
 
+use coffre_engine::scheduler::paused_at;
 use coffre_model::{Id, Result};
 use serde::Serialize;
 
@@ -34,6 +35,10 @@ pub struct Tray {
     pub plans: Vec<PlanEntry>,
     /// `Back up all now`.
     pub back_up_all: String,
+    /// `Pause schedules`, or `Resume schedules`; nothing where no plan runs by itself.
+    pub pause: Option<String>,
+    /// Whether schedules are paused.
+    pub paused: bool,
     /// `Open Coffre`.
     pub open: String,
     /// `Quit`.
@@ -83,6 +88,8 @@ impl Window {
             sentence: words.text("tray.empty"),
             plans: Vec::new(),
             back_up_all: words.text("tray.back_up_all"),
+            pause: None,
+            paused: false,
             open: words.text("tray.open"),
             quit: words.text("tray.quit"),
         }
@@ -119,7 +126,10 @@ impl Window {
         } else {
             (TrayState::Protected, words.say("tray.protected", &facts))
         };
-        let plans = self.coffre()?.plans()?;
+        let coffre = self.coffre()?;
+        let plans = coffre.plans()?;
+        let paused = paused_at(&coffre.engine)?.is_some();
+        let scheduled = plans.iter().any(|plan| plan.schedule.is_some());
         let entry = |plan: &coffre_model::plan::Plan| PlanEntry {
             id: plan.id,
             label: words.say(
@@ -132,6 +142,14 @@ impl Window {
             state,
             sentence,
             plans: plans.iter().map(entry).collect(),
+            pause: scheduled.then(|| {
+                words.text(if paused {
+                    "tray.resume_schedules"
+                } else {
+                    "tray.pause_schedules"
+                })
+            }),
+            paused,
             ..self.blank_tray()
         })
     }

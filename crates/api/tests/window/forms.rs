@@ -138,8 +138,10 @@ fn plans_are_checked_field_by_field() {
             "plan_destination_twice",
         ),
         ("kind", json!("incremental"), "not_yet"),
-        ("cron", json!("0 3 * * *"), "not_yet"),
-        ("at", json!("02:30"), "not_yet"),
+        ("cron", json!("0 0 31 2 *"), "cron_never"),
+        ("cron", json!("0 0 3 * * *"), "cron_seconds"),
+        ("at", json!("25:30"), "plan_at"),
+        ("time_zone", json!("Europe/Pariss"), "time_zone_unknown"),
         ("compression", json!("rar"), "compression"),
         ("key_id", json!("01990000-0000-7000-8000-000000000000"), "key_not_found"),
     ] {
@@ -149,9 +151,11 @@ fn plans_are_checked_field_by_field() {
         assert_eq!(desk.refused("add_plan", json!({"draft": draft})).text, text, "{field}");
     }
     let preview = desk.ask("preview_plan", json!({"id": null, "draft": good}));
-    assert_eq!(
-        (&preview["copies"], &preview["places"], &preview["next"]),
-        (&json!(1), &json!(1), &json!([]))
+    assert_eq!((&preview["copies"], &preview["places"]), (&json!(1), &json!(1)));
+    assert_eq!(preview["next"].as_array().map(Vec::len), Some(5));
+    assert!(
+        preview["explanation"].as_str().is_some_and(|words| words.contains("03:00")),
+        "{preview}"
     );
     let plan = desk.ask("add_plan", json!({"draft": good}));
     assert_eq!(errors(&Value::Null, &good)["name"]["text"], "name_taken");
@@ -159,6 +163,7 @@ fn plans_are_checked_field_by_field() {
     let mut changed = good.clone();
     changed["every"] = Value::Null;
     changed["retention"]["keep_daily"] = Value::Null;
+    assert_eq!(plan["schedule"]["cron"], "0 3 * * *");
     let edited = desk.ask("edit_plan", json!({"id": plan["id"], "draft": changed}));
     assert_eq!(
         (&edited["every"], &edited["retention"]["keep_daily"]),
@@ -166,10 +171,12 @@ fn plans_are_checked_field_by_field() {
     );
     assert_eq!(edited["created_at"], plan["created_at"]);
     assert_eq!(desk.ask("list_plans", json!({}))[0]["draft"], changed);
-    assert_eq!(
-        desk.refused("pause_plan", json!({"id": plan["id"], "paused": true})).text,
-        "not_yet"
-    );
+    assert_eq!(edited["schedule"], Value::Null);
+    desk.ask("pause_plan", json!({"id": plan["id"], "paused": true}));
+    assert_eq!(desk.ask("list_plans", json!({}))[0]["paused"], true);
+    desk.ask("pause_schedules", json!({"paused": true}));
+    assert_eq!(desk.ask("overview", json!({}))["schedules_paused"], true);
+    desk.ask("pause_schedules", json!({"paused": false}));
     assert_eq!(
         desk.refused("remove_source", json!({"id": source["id"]})).code.as_str(),
         "REFUSED"

@@ -357,6 +357,8 @@ fn may_be_right(command: &str, place: &str, arguments: &Value) -> bool {
             let free = place.starts_with("/draft/name") || place == "/draft/values/path";
             free && arguments.pointer(place).is_some_and(Value::is_string) || place == "/draft/values"
         }
+        // A pause is right whatever else there is.
+        "pause_schedules" => place == "/paused",
         "create_key" => place == "/name" || place == "/passphrase",
         _ => false,
     }

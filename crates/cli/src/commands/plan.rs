@@ -3,6 +3,7 @@
 use coffre_api::Coffre;
 use coffre_api::model::backup::{BackupType, Kind};
 use coffre_api::model::plan::{Plan, Retention};
+use coffre_api::model::schedule::Schedule;
 use coffre_api::model::{Code, Error, Result};
 use coffre_api::plans::PlanChange;
 use serde_json::json;
@@ -25,7 +26,7 @@ pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()
                 "cli.plan_added",
                 &[("name", json!(plan.name)), ("source", json!(plan.source))],
             );
-            no_schedule(&plan, out);
+            scheduled(coffre, &plan, out)?;
             out.document(&[("plan", &plan)])
         }
         args::Plan::List => {
@@ -53,9 +54,13 @@ pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()
         }
         args::Plan::Show(one) => {
             let plan = coffre.plan(&one.one)?;
+            let now = (coffre.engine.now)();
             show(&plan, out);
-            out.document(&[("plan", &plan)])
+            show_next(&plan, out, now)?;
+            out.document(&[("plan", &plan), ("schedule", &explained(&plan, out, now)?)])
         }
+        args::Plan::Pause(one) => pause(coffre, one, true, out),
+        args::Plan::Resume(one) => pause(coffre, one, false, out),
         args::Plan::Edit {
             one,
             name,
@@ -70,7 +75,7 @@ pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()
             };
             let plan = coffre.edit_plan(&plan, edit)?;
             show(&plan, out);
-            no_schedule(&plan, out);
+            scheduled(coffre, &plan, out)?;
             out.document(&[("plan", &plan)])
         }
         args::Plan::Remove(one) => {
@@ -83,11 +88,63 @@ pub(super) fn run(coffre: &Coffre, command: &args::Plan, out: &Out) -> Result<()
     }
 }
 
-/// An interval that nothing obeys yet must not look like protection.
-fn no_schedule(plan: &Plan, out: &Out) {
-    if plan.every.is_some() {
-        out.say_aside("cli.plan_no_schedule", &[("name", json!(plan.name))]);
+fn pause(coffre: &Coffre, one: &args::One, paused: bool, out: &Out) -> Result<()> {
+    let plan = coffre.pause_plan(&coffre.plan(&one.one)?, paused)?;
+    let key = if paused { "cli.plan_paused" } else { "cli.plan_resumed" };
+    out.say(key, &[("name", json!(plan.name))]);
+    if !paused {
+        scheduled(coffre, &plan, out)?;
     }
+    out.document(&[("plan", &plan)])
+}
+
+/// A schedule that nobody watches must not look like protection.
+fn scheduled(coffre: &Coffre, plan: &Plan, out: &Out) -> Result<()> {
+    let status = coffre.schedules()?;
+    let next = status.plans.iter().find(|status| status.plan == plan.name);
+    match next.and_then(|next| next.next_run) {
+        Some(next) => out.say_aside("cli.plan_next_run", &[("when", json!(out.words.moment(next)))]),
+        None => return Ok(()),
+    }
+    if !status.running {
+        out.say_aside("cli.scheduler_not_running", &[]);
+    }
+    Ok(())
+}
+
+/// The schedule in words, and the next five runs.
+fn explained(plan: &Plan, out: &Out, at: chrono::DateTime<chrono::Utc>) -> Result<serde_json::Value> {
+    let Some(given) = &plan.schedule else { return Ok(json!(null)) };
+    let schedule = Schedule::of(given)?;
+    let upcoming = schedule.upcoming(at, 5);
+    let next: Vec<_> = upcoming
+        .iter()
+        .map(|slot| json!({"at": slot.at, "remark": slot.remark}))
+        .collect();
+    Ok(json!({
+        "cron": given.cron,
+        "time_zone": given.time_zone,
+        "words": out.words.schedule(&schedule.explanation(), schedule.zone_name()),
+        "next": next,
+    }))
+}
+
+fn show_next(plan: &Plan, out: &Out, at: chrono::DateTime<chrono::Utc>) -> Result<()> {
+    let (Some(given), None) = (&plan.schedule, plan.paused_at) else {
+        return Ok(());
+    };
+    let schedule = Schedule::of(given)?;
+    out.line("");
+    out.say("cli.plan_next_five", &[("zone", json!(schedule.zone_name()))]);
+    for slot in schedule.upcoming(at, 5) {
+        let when = slot.at.with_timezone(&schedule.zone()).format("%Y-%m-%d %H:%M").to_string();
+        let remark = slot
+            .remark
+            .map(|remark| out.words.text(&format!("schedule.{remark}")))
+            .unwrap_or_default();
+        out.line(format!("  {when}  {remark}").trim_end());
+    }
+    Ok(())
 }
 
 fn show(plan: &Plan, out: &Out) {
@@ -113,6 +170,7 @@ fn show(plan: &Plan, out: &Out) {
             ("source", plan.source.clone()),
             ("to", plan.destinations.join(", ")),
             ("every", or_dash(plan.every.map(|e| out.words.text(&format!("type.{e}"))))),
+            ("schedule", schedule_text(plan, out)),
             ("compression", plan.compression.to_string()),
             ("encryption", or_dash(plan.encryption.clone())),
             ("retention", or_dash(Some(retention.join(", ")).filter(|r| !r.is_empty()))),
@@ -121,12 +179,28 @@ fn show(plan: &Plan, out: &Out) {
     );
 }
 
-fn change(coffre: &Coffre, given: &PlanOptions, to: &[String], no_encrypt: bool) -> Result<PlanChange> {
-    for (flag, used) in [
-        ("--cron", given.cron.is_some()),
-        ("--time-zone", given.time_zone.is_some()),
-        ("--full-every", given.full_every.is_some()),
+fn schedule_text(plan: &Plan, out: &Out) -> String {
+    let Some(given) = &plan.schedule else {
+        return out.words.text("cli.plan_by_hand");
+    };
+    let mut text = match Schedule::of(given) {
+        Ok(schedule) => out.words.schedule(&schedule.explanation(), schedule.zone_name()),
+        Err(error) => out.words.error(&error).0,
+    };
+    for (key, holds) in [
+        ("cli.plan_waits_for_network", given.wait_for_network),
+        ("cli.plan_waits_for_power", given.wait_for_power),
+        ("cli.plan_is_paused", plan.paused_at.is_some()),
     ] {
+        if holds {
+            text = format!("{text}; {}", out.words.text(key));
+        }
+    }
+    text
+}
+
+fn change(coffre: &Coffre, given: &PlanOptions, to: &[String], no_encrypt: bool) -> Result<PlanChange> {
+    for (flag, used) in [("--full-every", given.full_every.is_some())] {
         if used {
             return Err(Error::new(Code::Refused, "not_yet").with("what", flag));
         }
@@ -144,6 +218,10 @@ fn change(coffre: &Coffre, given: &PlanOptions, to: &[String], no_encrypt: bool)
         name: None,
         destinations,
         every: given.every.as_deref().and_then(BackupType::parse),
+        cron: given.cron.clone(),
+        time_zone: given.time_zone.clone(),
+        wait_for_network: given.wait_for_network.as_deref().map(|given| given == "yes"),
+        wait_for_power: given.wait_for_power.as_deref().map(|given| given == "yes"),
         kind: given.kind.as_deref().and_then(Kind::parse),
         compression: given.compression.as_deref().map(str::parse).transpose()?,
         key,

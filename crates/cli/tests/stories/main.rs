@@ -18,6 +18,7 @@ mod postgres_tools;
 mod replace_postgres;
 mod replace_sqlite;
 mod retention;
+mod schedule;
 mod shop;
 mod sqlite_catalogue;
 mod sqlite_concurrency;

@@ -47,6 +47,7 @@ mod row;
 mod runs;
 mod search;
 mod settings;
+mod slots;
 mod sources;
 pub mod states;
 mod verification;
@@ -71,6 +72,7 @@ pub(crate) use row::time_text;
 pub use row::to_millis;
 pub use runs::{DeadRun, Details, KnownCopy, Leftover};
 pub use search::{JournalFilter, Search, Sort};
+pub use slots::SlotFigures;
 pub use states::RowState;
 pub use verification::CopyResult;
 

@@ -1124,6 +1124,7 @@ export class MemoryBackend {
       errors,
       departures,
       kept_now: Math.min(now, 16),
+      explanation: null,
       kept_then: id ? 19 : 0,
       copies: to.length,
       places: new Set(to.map((d) => d.site)).size,

@@ -1,0 +1,471 @@
+//! Schedules: what is due when, the clockwork that starts it, pause and resume, status.
+//!
+//! [`Clockwork`] is the loop that the daemon and the window run on a thread of its own. Everything that decides is in
+//! `coffre_engine::scheduler`.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use coffre_engine::scheduler::{self, Looked, Memory, Start};
+use coffre_model::backup::{Backup, Trigger};
+use coffre_model::cancel::Reason;
+use coffre_model::plan::Plan;
+use coffre_model::progress::{Observer, Progress};
+use coffre_model::schedule::{Schedule, time_zone};
+use coffre_model::slot::{Slot, SlotState};
+use coffre_model::{Cancel, Code, Error, Id, Result};
+use serde::Serialize;
+
+use crate::Coffre;
+
+/// How often the clock and others' changes are looked at: some microseconds, no disk.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often everything is looked at, where nothing asks for it.
+const LOOK: Duration = Duration::from_secs(30);
+/// How often it is looked at while a slot waits for something that no clock tells.
+const LOOK_WAITING: Duration = Duration::from_secs(5);
+/// Wall clock and elapsed time differ by more than this: the machine slept, or its clock was set.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(2);
+
+/// The time zone of this machine, as far as it tells; else UTC.
+pub fn local_zone() -> String {
+    let chosen = std::env::var("TZ").ok().map(|zone| zone.trim_start_matches(':').to_owned());
+    let known = |zone: &String| time_zone(zone).is_ok();
+    chosen
+        .filter(known)
+        .or_else(|| iana_time_zone::get_timezone().ok().filter(known))
+        .unwrap_or_else(|| "UTC".to_owned())
+}
+
+/// How one plan stands with its schedule.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanStatus {
+    /// The plan's name.
+    pub plan: String,
+    /// Its source's name.
+    pub source: String,
+    /// When it runs next; nothing while it is paused, or not started by itself.
+    pub next_run: Option<DateTime<Utc>>,
+    /// The last slot whose run is over.
+    pub last_run: Option<DateTime<Utc>>,
+    /// What went wrong last, if the last slot did not end well; or why its schedule cannot be read.
+    pub last_error: Option<Error>,
+    /// Slots whose backup is verified.
+    pub successes: u64,
+    /// Slots that failed.
+    pub failures: u64,
+    /// Slots that nobody was there for.
+    pub missed: u64,
+    /// The slot that is due and has not run yet.
+    pub due: Option<DateTime<Utc>>,
+    /// What it waits for.
+    pub waiting_for: Option<Error>,
+    /// Since when it is paused.
+    pub paused_at: Option<DateTime<Utc>>,
+}
+
+/// How all schedules stand.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Whether a process on this home watches the clock.
+    pub running: bool,
+    /// Since when nothing starts by itself, if so.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Every plan.
+    pub plans: Vec<PlanStatus>,
+}
+
+impl Coffre {
+    /// How all schedules stand.
+    ///
+    /// # Errors
+    /// The catalogue's own.
+    pub fn schedules(&self) -> Result<Status> {
+        let engine = &self.engine;
+        let figures = engine.catalogue.slot_figures()?;
+        let status = |plan: Plan| {
+            let figures = figures.get(&plan.id).cloned().unwrap_or_default();
+            let (next_run, unreadable) = match scheduler::next_of(engine, &plan) {
+                Ok(next) => (next, None),
+                Err(error) if error.code() == Code::Usage => (None, Some(error)),
+                Err(error) => return Err(error),
+            };
+            let due = figures.open.filter(|slot| slot.state == SlotState::Due);
+            let failed = figures.last.as_ref().filter(|slot| slot.state == SlotState::Failed);
+            let tried = due
+                .as_ref()
+                .filter(|slot| slot.tries > 0)
+                .and_then(|slot| slot.reason.clone());
+            Ok(PlanStatus {
+                next_run,
+                last_run: figures.last.as_ref().map(|slot| slot.at),
+                last_error: unreadable.or(tried).or_else(|| failed.and_then(|slot| slot.reason.clone())),
+                successes: figures.successes,
+                failures: figures.failures,
+                missed: figures.missed,
+                due: due.as_ref().map(|slot| slot.at),
+                waiting_for: due.and_then(|slot| slot.reason),
+                paused_at: plan.paused_at,
+                plan: plan.name,
+                source: plan.source,
+            })
+        };
+        Ok(Status {
+            running: scheduler::is_watched(engine)?,
+            paused_at: scheduler::paused_at(engine)?,
+            plans: self.plans()?.into_iter().map(status).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Pauses every schedule, or lets them go on: from now on, without making up for what the pause left out.
+    ///
+    /// # Errors
+    /// The catalogue's own.
+    pub fn pause_schedules(&self, paused: bool) -> Result<()> {
+        scheduler::pause_all(&self.engine, paused)
+    }
+
+    /// A plan's schedule, understood; nothing where a person starts it.
+    ///
+    /// # Errors
+    /// `USAGE` where it cannot be read any more.
+    pub fn schedule_of(&self, plan: &Plan) -> Result<Option<Schedule>> {
+        plan.schedule.as_ref().map(Schedule::of).transpose()
+    }
+}
+
+/// What the clockwork works with: brought by the shell that runs it.
+pub trait Runner: Send + Sync {
+    /// Coffre; an error while its catalogue cannot be opened.
+    fn coffre(&self) -> Result<Arc<Coffre>>;
+    /// Makes a plan's backup and waits for its end. `begun` is told its id as soon as there is one.
+    fn back_up(&self, plan: &Plan, trigger: Trigger, begun: &(dyn Fn(Id) + Sync), cancel: &Cancel) -> Result<Backup>;
+    /// Rows of slots were written.
+    fn changed(&self);
+    /// A slot was run; this became of it.
+    fn ran(&self, ran: &Ran);
+    /// A look failed. The clockwork goes on.
+    fn failed(&self, error: &Error);
+}
+
+/// Tells a run's id as soon as it has one, beside what another observer hears.
+pub struct Telling<'a> {
+    to: &'a dyn Observer,
+    begun: &'a (dyn Fn(Id) + Sync),
+    told: AtomicBool,
+}
+
+impl<'a> Telling<'a> {
+    /// Everything goes on to `to`; the first id goes to `begun` too.
+    pub fn new(to: &'a dyn Observer, begun: &'a (dyn Fn(Id) + Sync)) -> Self {
+        Telling {
+            to,
+            begun,
+            told: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Observer for Telling<'_> {
+    fn progress(&self, progress: &Progress) {
+        if let Some(id) = progress.id
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
+            (self.begun)(id);
+        }
+        self.to.progress(progress);
+    }
+}
+
+/// What became of a slot that was run.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The plan.
+    pub plan: Plan,
+    /// On time or caught up.
+    pub trigger: Trigger,
+    /// The slot, as it is now.
+    pub slot: Slot,
+    /// The backup, or why there is none.
+    pub outcome: Result<Backup>,
+}
+
+/// Runs one slot. Nothing where another process has it.
+fn run(runner: &dyn Runner, coffre: &Coffre, start: &Start, cancel: &Cancel, stopping: &dyn Fn() -> bool) -> Result<Option<Ran>> {
+    let Some(begun) = scheduler::begin(&coffre.engine, start, cancel)? else {
+        return Ok(None);
+    };
+    let noted = |id: Id| {
+        if let Err(error) = begun.has_run(&coffre.engine, &id) {
+            // The end of the run writes it again.
+            tracing::warn!(%error, "note the run of a slot");
+        }
+    };
+    let work = AssertUnwindSafe(|| runner.back_up(&start.plan, start.trigger, &noted, cancel));
+    let outcome = catch_unwind(work).unwrap_or_else(|_| Err(Error::internal("run a slot", "it panicked; the log says where")));
+    let stopped = stopping() && cancel.is_cancelled();
+    let slot = scheduler::end(&coffre.engine, begun, &outcome, stopped)?;
+    Ok(Some(Ran {
+        plan: start.plan.clone(),
+        trigger: start.trigger,
+        slot,
+        outcome,
+    }))
+}
+
+/// Runs everything that is due now, and waits for its end: what `coffre scheduler run` does.
+///
+/// # Errors
+/// The catalogue's own, and that of `cancel`. How the runs ended is in the answer.
+pub fn run_due(runner: &dyn Runner, cancel: &Cancel) -> Result<Vec<Ran>> {
+    let coffre = runner.coffre()?;
+    let mut memory = Memory::default();
+    let mut seen: HashSet<(Id, DateTime<Utc>)> = HashSet::new();
+    let mut done = Vec::new();
+    loop {
+        cancel.check()?;
+        memory.forget();
+        let mut starts = scheduler::look(&coffre.engine, &mut memory)?.starts;
+        // Each once: what is due again after its run has its own time.
+        starts.retain(|start| seen.insert((start.plan.id, start.slot.at)));
+        if starts.is_empty() {
+            return Ok(done);
+        }
+        let outcomes: Vec<Result<Option<Ran>>> = std::thread::scope(|scope| {
+            let begun: Vec<_> = starts
+                .iter()
+                .map(|start| scope.spawn(|| run(runner, &coffre, start, cancel, &|| true)))
+                .collect();
+            let joined = begun.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined
+                .map(|end| end.unwrap_or_else(|_| Err(Error::internal("run a slot", "it panicked; the log says where"))))
+                .collect()
+        });
+        for outcome in outcomes {
+            if let Some(ran) = outcome? {
+                runner.ran(&ran);
+                done.push(ran);
+            }
+        }
+    }
+}
+
+/// The loop that watches the clock. Dropping it does not stop it: [`Clockwork::stop`] does.
+#[derive(Clone)]
+pub struct Clockwork(Arc<Inner>);
+
+struct Inner {
+    runner: Arc<dyn Runner>,
+    state: Mutex<State>,
+    bell: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    woken: bool,
+    runs: Vec<(Id, DateTime<Utc>, Cancel)>,
+}
+
+impl Clockwork {
+    /// Starts to watch the clock.
+    ///
+    /// # Errors
+    /// `INTERNAL` where no thread can be started.
+    pub fn start(runner: Arc<dyn Runner>) -> Result<Clockwork> {
+        let clockwork = Clockwork(Arc::new(Inner {
+            runner,
+            state: Mutex::default(),
+            bell: Condvar::new(),
+            thread: Mutex::default(),
+        }));
+        let watching = clockwork.clone();
+        let thread = std::thread::Builder::new()
+            .name("clockwork".into())
+            .spawn(move || watching.watch())
+            .map_err(|e| Error::internal("start a thread", e))?;
+        *clockwork.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(clockwork)
+    }
+
+    /// Something changed (a plan, a pause), or the machine woke: looks at everything now.
+    pub fn wake(&self) {
+        self.lock().woken = true;
+        self.0.bell.notify_all();
+    }
+
+    /// Starts nothing more, cancels what runs, and waits for its end, but not longer than `limit`. What was cancelled is due again at the
+    /// next start. `false` where something still goes on.
+    pub fn stop(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut state = self.lock();
+        state.stopping = true;
+        for (_, _, cancel) in &state.runs {
+            cancel.cancel(Reason::Terminate);
+        }
+        self.0.bell.notify_all();
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.0.bell.wait_timeout_while(state, left, |state| !state.runs.is_empty());
+        let ended = waited.unwrap_or_else(PoisonError::into_inner).0.runs.is_empty();
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if thread.is_finished() {
+                // A panic there has been written down by the hook already.
+                let _panicked = thread.join();
+            }
+        }
+        ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Only whole entries are put in and taken out.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self) {
+        let mut memory = Memory::default();
+        let mut told: Option<Error> = None;
+        let mut clocks = Clocks::default();
+        let mut seen = None;
+        let mut looked_at: Option<Instant> = None;
+        let mut looked = Looked::default();
+        let mut announced = false;
+        loop {
+            let woken = {
+                let state = self.lock();
+                let quiet = |state: &mut State| !state.stopping && !state.woken;
+                let waited =
+                    self.0
+                        .bell
+                        .wait_timeout_while(state, if looked_at.is_none() { Duration::ZERO } else { BEAT }, quiet);
+                let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if state.stopping {
+                    break;
+                }
+                std::mem::take(&mut state.woken)
+            };
+            let turn = (|| {
+                let coffre = self.0.runner.coffre()?;
+                let now = (coffre.engine.now)();
+                if !announced {
+                    scheduler::announce(&coffre.engine, true)?;
+                    announced = true;
+                }
+                let changes = Some(coffre.engine.catalogue.changes_of_others()?);
+                let changed = changes != seen;
+                // At each beat, whatever else there is to see.
+                let jumped = clocks.jumped(now);
+                let pause = if looked.waiting { LOOK_WAITING } else { LOOK };
+                let due = looked.next.is_some_and(|next| next <= now);
+                let long_ago = looked_at.is_none_or(|at| at.elapsed() >= pause);
+                if !(woken || changed || due || long_ago || jumped) {
+                    return Ok(());
+                }
+                if woken || changed {
+                    memory.forget();
+                }
+                seen = changes;
+                looked_at = Some(Instant::now());
+                looked = scheduler::look(&coffre.engine, &mut memory)?;
+                if looked.changed {
+                    self.0.runner.changed();
+                }
+                for start in std::mem::take(&mut looked.starts) {
+                    self.begin(&coffre, start)?;
+                }
+                Ok(())
+            })();
+            match turn {
+                Ok(()) => told = None,
+                Err(error) => {
+                    // A full disk, a catalogue that is set aside: told once, tried until it passes.
+                    looked_at = looked_at.or_else(|| Some(Instant::now()));
+                    memory.forget();
+                    seen = None;
+                    if told.as_ref() != Some(&error) {
+                        tracing::error!(%error, "look at the schedules");
+                        self.0.runner.failed(&error);
+                        told = Some(error);
+                    }
+                }
+            }
+        }
+        if let Ok(coffre) = self.0.runner.coffre()
+            && let Err(error) = scheduler::announce(&coffre.engine, false)
+        {
+            // Whoever asks sees that this process is gone.
+            tracing::warn!(%error, "say that nobody watches the clock");
+        }
+    }
+
+    fn begin(&self, coffre: &Arc<Coffre>, start: Start) -> Result<()> {
+        let cancel = Cancel::new();
+        let key = (start.plan.id, start.slot.at);
+        {
+            let mut state = self.lock();
+            // One that is about to write down its end is not started again beside itself.
+            if state.stopping || state.runs.iter().any(|(plan, at, _)| (*plan, *at) == key) {
+                return Ok(());
+            }
+            state.runs.push((key.0, key.1, cancel.clone()));
+        }
+        let (clockwork, coffre) = (self.clone(), Arc::clone(coffre));
+        let spawned = std::thread::Builder::new().name("slot".into()).spawn(move || {
+            let over = Over(&clockwork, key);
+            let runner = clockwork.0.runner.as_ref();
+            match run(runner, &coffre, &start, &cancel, &|| clockwork.lock().stopping) {
+                Ok(Some(ran)) => runner.ran(&ran),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "run a slot");
+                    runner.failed(&error);
+                }
+            }
+            // What it holds of the catalogue goes before anybody hears that it is over.
+            drop(coffre);
+            drop(over);
+        });
+        if let Err(error) = spawned {
+            self.lock().runs.retain(|(plan, at, _)| (*plan, *at) != key);
+            return Err(Error::internal("start a thread", error));
+        }
+        Ok(())
+    }
+}
+
+/// Takes a run out of the list, also where it panicked, and looks at what is next.
+struct Over<'a>(&'a Clockwork, (Id, DateTime<Utc>));
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.runs.retain(|(plan, at, _)| (*plan, *at) != self.1);
+        state.woken = true;
+        drop(state);
+        self.0.0.bell.notify_all();
+    }
+}
+
+/// Notices a machine that slept and a clock that was set: wall clock and elapsed time went different ways.
+#[derive(Default)]
+struct Clocks(Option<(DateTime<Utc>, Instant)>);
+
+impl Clocks {
+    fn jumped(&mut self, now: DateTime<Utc>) -> bool {
+        let instant = Instant::now();
+        let before = self.0.replace((now, instant));
+        before.is_some_and(|(wall, elapsed)| {
+            let elapsed = TimeDelta::from_std(instant - elapsed).unwrap_or(TimeDelta::MAX);
+            ((now - wall) - elapsed).abs() > CLOCKS_DIFFER
+        })
+    }
+}
