@@ -187,7 +187,10 @@ describe('a restore in place of live data', () => {
     await waitFor(() => expect(document.querySelectorAll('[data-dialog-content]')).toHaveLength(1))
     expect(memory.works.list).toHaveLength(0)
     await user.click(sheet().getByRole('button', { name: /^Undo the restore/ }))
-    const yes = within(await screen.findByRole('alertdialog')).getByRole('button', { name: 'Undo the restore' })
+    const question = (await screen.findByText('Take back the restore of shop?')).closest<HTMLElement>(
+      '[data-dialog-content]',
+    )
+    const yes = within(question as HTMLElement).getByRole('button', { name: 'Undo the restore' })
     await waitFor(() => expect(yes).toHaveProperty('disabled', false))
     await user.click(yes)
     await waitFor(() => expect(memory.works.list).toHaveLength(1))
