@@ -184,18 +184,21 @@ describe('a restore in place of live data', () => {
     await waitFor(() => expect(document.activeElement?.textContent).toBe('Leave it as it is'))
     await accessibleAbove()
     await user.click(screen.getByRole('button', { name: 'Leave it as it is' }))
-    await waitFor(() => expect(screen.queryByRole('alertdialog')).toBeNull())
+    await waitFor(() => expect(document.querySelectorAll('[data-dialog-content]')).toHaveLength(1))
     expect(memory.works.list).toHaveLength(0)
-    await user.click(screen.getByRole('button', { name: /^Undo the restore/ }))
-    await screen.findByText('Take back the restore of shop?')
-    const yes = screen.getAllByRole('button', { name: 'Undo the restore' }).at(-1) as HTMLElement
+    await user.click(sheet().getByRole('button', { name: /^Undo the restore/ }))
+    const question = (await screen.findByText('Take back the restore of shop?')).closest<HTMLElement>(
+      '[data-dialog-content]',
+    )
+    const yes = within(question as HTMLElement).getByRole('button', { name: 'Undo the restore' })
     await waitFor(() => expect(yes).toHaveProperty('disabled', false))
     await user.click(yes)
     await waitFor(() => expect(memory.works.list).toHaveLength(1))
+    await waitFor(() => expect(document.querySelectorAll('[data-dialog-content]')).toHaveLength(1))
     expect(await screen.findByText('Taking shop back')).toBeTruthy()
     memory.works.advance(10)
     expect(await screen.findByText('shop is what it was before the restore')).toBeTruthy()
-    expect(screen.queryByRole('button', { name: /^Undo the restore/ })).toBeNull()
+    await waitFor(() => expect(sheet().queryByRole('button', { name: /^Undo the restore/ })).toBeNull())
     await accessibleAbove()
   })
 
