@@ -29,6 +29,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(30);
 /// How often it is looked at while a slot waits for something that no clock tells.
 const LOOK_WAITING: Duration = Duration::from_secs(5);
+/// How often what has served its time is let go: backups out of the bin, data kept for an undo.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 /// Wall clock and elapsed time differ by more than this: the machine slept, or its clock was set.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(2);
 
@@ -339,6 +341,7 @@ impl Clockwork {
         let mut looked_at: Option<Instant> = None;
         let mut looked = Looked::default();
         let mut announced = false;
+        let mut housekept: Option<Instant> = None;
         loop {
             let woken = {
                 let state = self.lock();
@@ -359,6 +362,10 @@ impl Clockwork {
                 if !announced {
                     scheduler::announce(&coffre.engine, true)?;
                     announced = true;
+                }
+                if housekept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
+                    housekept = Some(Instant::now());
+                    self.keep_house(&coffre)?;
                 }
                 let changes = Some(coffre.engine.catalogue.changes_of_others()?);
                 let changed = changes != seen;
@@ -405,6 +412,38 @@ impl Clockwork {
             // Whoever asks sees that this process is gone.
             tracing::warn!(%error, "say that nobody watches the clock");
         }
+    }
+
+    /// Lets go what has served its time, beside the clock: a destination that does not answer must not keep a plan from its slot.
+    fn keep_house(&self, coffre: &Arc<Coffre>) -> Result<()> {
+        let (clockwork, coffre) = (self.clone(), Arc::clone(coffre));
+        let work = move || {
+            let (cancel, runner) = (Cancel::new(), &clockwork.0.runner);
+            let key = (Id::new(), (coffre.engine.now)());
+            {
+                let mut state = clockwork.lock();
+                if state.stopping {
+                    return;
+                }
+                state.runs.push((key.0, key.1, cancel.clone()));
+            }
+            let over = Over(&clockwork, key);
+            let left = coffre
+                .leave_due(&cancel)
+                .map(|done| done.into_iter().flat_map(|done| done.waiting).collect());
+            for outcome in [left, coffre.settle_replacements(&cancel)] {
+                match outcome {
+                    // What waits is asked again, and its own rows say why it waits.
+                    Ok(waiting) => waiting.iter().for_each(|error: &Error| tracing::warn!(%error, "keep house")),
+                    Err(error) if error.code() == Code::Cancelled => {}
+                    Err(error) => runner.failed(&error),
+                }
+            }
+            drop(coffre);
+            drop(over);
+        };
+        let spawned = std::thread::Builder::new().name("housekeeping".into()).spawn(work);
+        spawned.map(drop).map_err(|e| Error::internal("start a thread", e))
     }
 
     fn begin(&self, coffre: &Arc<Coffre>, start: Start) -> Result<()> {
