@@ -193,17 +193,16 @@ fn source_of(engine: &Engine, row: &Restore) -> Result<Source> {
     })
 }
 
-fn settle_one(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<()> {
+/// The lease on a restore's target, and the row as it is now that nobody else can change it.
+fn hold(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<(Lease, Restore)> {
     let row = engine.catalogue.restore(&id.to_string())?;
-    let lease = Lease::acquire(
-        &engine.catalogue,
-        &Resource::Restore(row.target.clone()),
-        id,
-        engine.lease()?,
-        cancel,
-    )?;
-    // As it is now that nobody else can change it.
-    let mut row = engine.catalogue.restore(&id.to_string())?;
+    let resource = Resource::Restore(row.target);
+    let lease = Lease::acquire(&engine.catalogue, &resource, id, engine.lease()?, cancel)?;
+    Ok((lease, engine.catalogue.restore(&id.to_string())?))
+}
+
+fn settle_one(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<()> {
+    let (lease, mut row) = hold(engine, id, cancel)?;
     let source = source_of(engine, &row)?;
     let Some(plan) = engine.catalogue.replacement(id)? else {
         return engine.catalogue.settle_replacement(&row, &lease);
@@ -269,15 +268,7 @@ fn end_steps(row: &mut Restore, well: bool, now: DateTime<Utc>) {
 /// # Errors
 /// `REFUSED` where nothing is kept; what connecting can bring.
 pub fn forget(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<Restore> {
-    let row = engine.catalogue.restore(&id.to_string())?;
-    let lease = Lease::acquire(
-        &engine.catalogue,
-        &Resource::Restore(row.target.clone()),
-        id,
-        engine.lease()?,
-        cancel,
-    )?;
-    let mut row = engine.catalogue.restore(&id.to_string())?;
+    let (lease, mut row) = hold(engine, id, cancel)?;
     let (Some(plan), Some(_)) = (engine.catalogue.replacement(id)?, row.kept_until) else {
         return Err(Error::new(Code::Refused, "undo_gone").with("restore", id.to_string()));
     };
