@@ -268,6 +268,9 @@ impl Coffre {
     /// # Errors
     /// The catalogue's own; `USAGE` for a zone that this build does not know.
     pub fn simulate(&self, plan: &Plan, words: &Words) -> Result<Vec<ToldDeparture>> {
+        if let Some(schedule) = self.schedule_of(plan)? {
+            return self.simulate_due(plan, words, |after| schedule.next_after(after));
+        }
         let zone = zone_of(plan, local_zone())?;
         let last = self.engine.catalogue.last_of_plan(&plan.id)?;
         let from = last.map_or((self.engine.now)(), |backup| backup.started_at);

@@ -364,14 +364,21 @@ impl Running {
             None => self.child.wait().expect("wait for the program"),
         };
         self.ended = Some(status);
-        Outcome {
+        let outcome = Outcome {
             line: std::mem::take(&mut self.line),
             status: status.code(),
             signal: status.signal(),
             took: self.began.elapsed(),
             stdout: self.stdout.finish(),
             stderr: self.stderr.finish(),
-        }
+        };
+        // Where words are missing their key is shown: never to a person.
+        let said = outcome.stdout.lines().chain(outcome.stderr.lines());
+        let key = said
+            .flat_map(str::split_whitespace)
+            .find(|word| word.starts_with("cli.") && word.len() > 4);
+        assert!(key.is_none(), "words are missing: {outcome}");
+        outcome
     }
 
     fn kill_group(&self) {

@@ -259,7 +259,7 @@ fn done(coffre: &Coffre, restore: &Restore, source: &Source, out: &Out) -> Resul
         (Some(until), bytes, _) => out.say(
             "cli.replaced_kept",
             &[
-                ("until", json!(until)),
+                ("until", json!(out.words.moment(until))),
                 ("kept_bytes", json!(bytes.unwrap_or_default())),
                 ("restore", json!(restore.id)),
             ],
@@ -288,7 +288,7 @@ pub(super) fn undo(coffre: &Coffre, given: &args::Undo, out: &Out, cancel: &Canc
             let line = out.words.say("cli.undone", &[("target", json!(restore.target))]);
             out.line(&out.proved(&format!("✓ {}", plain(&line))));
             if let Some(until) = restore.kept_until {
-                out.say("cli.undone_kept", &[("until", json!(until))]);
+                out.say("cli.undone_kept", &[("until", json!(out.words.moment(until)))]);
             }
             out.remarks(&restore.remarks);
             out.document(&[("restore", &restore)])
