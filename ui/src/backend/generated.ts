@@ -493,7 +493,7 @@ export type DiskHealth = {
   space: Space,
   /** How much should be free: twice the largest backup, at least 10 GB. */
   wanted_free: number,
-  /** In how many days it is full at the pace of the last thirty; nothing where it does not grow. */
+  /** In how many days it is full at the pace of the last thirty; nothing where it does not grow, or would take more than ten years. */
   full_in_days: number | null,
 }
 

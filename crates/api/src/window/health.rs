@@ -70,7 +70,7 @@ pub struct DiskHealth {
     pub space: Space,
     /// How much should be free: twice the largest backup, at least 10 GB.
     pub wanted_free: u64,
-    /// In how many days it is full at the pace of the last thirty; nothing where it does not grow.
+    /// In how many days it is full at the pace of the last thirty; nothing where it does not grow, or would take more than ten years.
     pub full_in_days: Option<u64>,
 }
 
@@ -337,8 +337,13 @@ impl Window {
         }
         let days = GROWTH.num_days().unsigned_abs();
         let disks = disks.into_values().map(|(disk, recent)| DiskHealth {
-            // Nothing leaves by itself yet: what came in thirty days comes in the next thirty too.
-            full_in_days: disk.space.free.saturating_mul(days).checked_div(recent),
+            // As if nothing left: what came in thirty days comes in the next thirty too. Beyond ten years that says nothing.
+            full_in_days: disk
+                .space
+                .free
+                .saturating_mul(days)
+                .checked_div(recent)
+                .filter(|days| *days <= 3650),
             ..disk
         });
         Ok(disks.collect())
