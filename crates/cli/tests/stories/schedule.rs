@@ -261,7 +261,7 @@ fn asked_to_end_in_the_middle_of_a_run_and_killed_on_its_slot() {
     coffre.ok(["plan", "edit", "big", "--compression", "none"]);
     let ran = coffre.json(["scheduler", "run"]);
     assert_eq!(ran["ran"][0]["state"], "verified", "{ran:#}");
-    assert_eq!(files(&coffre.destination_folder("safe")).len(), 2);
+    assert_eq!(files(&coffre.work("safe")).len(), 2);
     real_clock(&mut coffre);
     let wrong = Invariants::of(&coffre).violations();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
