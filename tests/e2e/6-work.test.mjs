@@ -23,7 +23,8 @@ const alive = (pid) => run('kill', ['-0', `${pid}`]).then(
 async function processOf(desk) {
   const { stdout } = await run('pgrep', ['-x', 'coffre-desktop'])
   for (const pid of stdout.trim().split('\n')) {
-    const { stdout: environment } = await run('cat', [`/proc/${pid}/environ`])
+    // One that has just ended is nobody's.
+    const { stdout: environment } = await run('cat', [`/proc/${pid}/environ`]).catch(() => ({ stdout: '' }))
     if (environment.includes(desk.home)) return Number(pid)
   }
   throw new Error('it does not run')
