@@ -8,6 +8,10 @@ use sha2::{Digest, Sha256};
 ///
 /// Backups are told apart by this and not by a time: clocks go back, and a run that began before the address was changed ends after it.
 pub fn aim(source: &Source) -> String {
-    let digest = Sha256::digest(source.database_address().as_bytes());
+    hex(&Sha256::digest(source.database_address().as_bytes()))
+}
+
+/// A fingerprint as text.
+pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -20,7 +20,7 @@ use coffre_model::source::Source;
 use coffre_model::{Cancel, Code, Error, Id, Result};
 use sha2::{Digest, Sha256};
 
-use crate::aim::aim;
+use crate::aim::{aim, hex};
 use crate::backup::{self, back_up};
 use crate::context::{Engine, Subject};
 use crate::home::RuntimeDir;
@@ -81,7 +81,6 @@ pub(crate) fn live(engine: &Engine, source: &Source, id: &Id, cancel: &Cancel) -
 /// What a look saw, as a text to compare: which database and what it is made of, then how many rows. Two parts, so that rows alone may
 /// differ where a person allows it.
 fn fingerprint(look: &LiveLook) -> String {
-    let hex = |digest: Sha256| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut made_of = Sha256::new();
     let mut rows = Sha256::new();
     made_of.update(format!("{}\0{}\0", look.exists, look.identity));
@@ -102,7 +101,7 @@ fn fingerprint(look: &LiveLook) -> String {
     for newest in &look.newest {
         rows.update(format!("{}\0{}\0", newest.table, newest.value));
     }
-    format!("{}:{}", hex(made_of), hex(rows))
+    format!("{}:{}", hex(&made_of.finalize()), hex(&rows.finalize()))
 }
 
 /// Proves the backup, looks at the live data, and says what replacing it would mean. Changes nothing. The answered row is remembered: its id
@@ -176,26 +175,21 @@ pub fn preview(
         }
         Ok(impact)
     })();
-    finish(engine, row, "restore.preview", RestoreState::Planned, outcome)
+    finish_preview(engine, row, outcome)
 }
 
-/// Writes how a piece of work on a restore ended, and the line of the journal.
-fn finish<T>(engine: &Engine, mut row: Restore, action: &str, done: RestoreState, outcome: Result<T>) -> Result<(Restore, T)> {
+/// Writes how a preview ended, and the line of the journal.
+fn finish_preview(engine: &Engine, mut row: Restore, outcome: Result<Impact>) -> Result<(Restore, Impact)> {
     row.ended_at = Some((engine.now)().max(row.started_at));
-    row.state = match &outcome {
-        Ok(_) => done,
-        Err(error) if error.code() == Code::Interrupted => RestoreState::Interrupted,
-        Err(_) => RestoreState::Failed,
-    };
-    // A preview has no state of its own for being cut off.
-    if row.mode == RestoreMode::DryRun && row.state == RestoreState::Interrupted {
+    // It has no state of its own for being cut off.
+    if outcome.is_err() {
         row.state = RestoreState::Failed;
     }
     let outcome = outcome.map_err(|e| e.or_with("restore", row.id.to_string()));
     row.error = outcome.as_ref().err().cloned();
     engine.catalogue.update_restore(&row, None)?;
-    record(engine, &row, action, outcome.as_ref().err())?;
-    outcome.map(|value| (row, value))
+    record(engine, &row, "restore.preview", outcome.as_ref().err())?;
+    outcome.map(|impact| (row, impact))
 }
 
 pub(crate) fn record(engine: &Engine, row: &Restore, action: &str, error: Option<&Error>) -> Result<()> {
@@ -543,10 +537,7 @@ fn beside(
 
 /// Looks at the live data once more, as anybody would: it answers, and holds the tables that were loaded.
 fn check(surroundings: &Surroundings<'_>, live: &mut Live, source: &Source, row: &Restore) -> Result<()> {
-    let Surroundings {
-        engine, id, observer, ..
-    } = *surroundings;
-    News::new(observer, Some(id), Step::Comparing, None, false);
+    News::new(surroundings.observer, Some(surroundings.id), Step::Comparing, None, false);
     let look = live.replace.look()?;
     let there = |table: &str| look.counts.iter().any(|c| c.table == table);
     let missing = row.counts.iter().find(|c| c.after.is_some() && !there(&c.table));
@@ -554,10 +545,7 @@ fn check(surroundings: &Surroundings<'_>, live: &mut Live, source: &Source, row:
         Some(missing) => Err(Error::new(Code::VerifyMismatch, "replaced_table_missing")
             .with("source", source.name.as_str())
             .with("table", missing.table.as_str())),
-        None => {
-            engine.catalogue.update_restore(row, None)?;
-            Ok(())
-        }
+        None => Ok(()),
     }
 }
 

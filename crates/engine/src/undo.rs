@@ -31,16 +31,13 @@ pub fn undo(
             .with("restore", id.to_string())
             .with("state", row.state.as_str())
     };
-    let (RestoreMode::Replace, Some(source_id)) = (row.mode, row.source_id) else {
+    if row.mode != RestoreMode::Replace {
         return Err(refused("undo_not_a_replacement"));
-    };
+    }
     if row.state != RestoreState::Done {
         return Err(refused("undo_state"));
     }
-    let source = Source {
-        address: row.target.clone(),
-        ..engine.catalogue.known_source(&source_id.to_string())?
-    };
+    let source = source_of(engine, &row)?;
     let plan = engine.catalogue.replacement(id)?.ok_or_else(|| refused("undo_gone"))?;
     if plan.way == ReplaceWay::Within {
         return undo_within(engine, row, source, safety, observer, cancel);
@@ -51,11 +48,8 @@ pub fn undo(
     if row.kept_until.is_none() {
         return Err(refused("undo_gone"));
     }
-    let resource = Resource::Restore(source.address.clone());
-    let lease = Lease::acquire(&engine.catalogue, &resource, id, engine.lease()?, cancel)?;
+    let (lease, mut row) = hold(engine, id, cancel)?;
     let _source = Lease::acquire(&engine.catalogue, &Resource::Source(source.id), id, engine.lease()?, cancel)?;
-    // As it is now that nobody else can change it.
-    let mut row = engine.catalogue.restore(&id.to_string())?;
     if row.state != RestoreState::Done {
         return Err(refused("undo_state"));
     }
@@ -160,27 +154,26 @@ fn undo_within(
 pub fn settle(engine: &Engine, cancel: &Cancel) -> Result<Vec<Error>> {
     let mut left = Vec::new();
     for row in engine.catalogue.unsettled_replacements()? {
-        match settle_one(engine, &row.id, cancel) {
-            Ok(()) => {}
-            Err(error) if matches!(error.code(), Code::Cancelled | Code::CatalogueCorrupt) => return Err(error),
-            // At work, here or elsewhere.
-            Err(error) if error.code() == Code::Busy => {}
-            Err(error) => left.push(error.or_with("restore", row.id.to_string())),
-        }
+        keep_for_later(settle_one(engine, &row.id, cancel), &row.id, &mut left)?;
     }
     let now = (engine.now)();
     for row in engine.catalogue.kept_replacements(None)? {
         if row.kept_until.is_none_or(|until| until > now) {
             break;
         }
-        match forget(engine, &row.id, cancel) {
-            Ok(_) => {}
-            Err(error) if matches!(error.code(), Code::Cancelled | Code::CatalogueCorrupt) => return Err(error),
-            Err(error) if error.code() == Code::Busy => {}
-            Err(error) => left.push(error.or_with("restore", row.id.to_string())),
-        }
+        keep_for_later(forget(engine, &row.id, cancel).map(drop), &row.id, &mut left)?;
     }
     Ok(left)
+}
+
+/// What cannot be reached now is no reason to stop; what is at work, here or elsewhere, is nothing to tell.
+fn keep_for_later(outcome: Result<()>, id: &Id, left: &mut Vec<Error>) -> Result<()> {
+    match outcome {
+        Err(error) if matches!(error.code(), Code::Cancelled | Code::CatalogueCorrupt) => return Err(error),
+        Err(error) if error.code() != Code::Busy => left.push(error.or_with("restore", id.to_string())),
+        _ => {}
+    }
+    Ok(())
 }
 
 fn source_of(engine: &Engine, row: &Restore) -> Result<Source> {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::Catalogue;
 use super::fault::Fault;
 use super::row::{Reading, all, change, json, one, opt_id, opt_json, opt_number, opt_time, time_text};
-use super::runs::lease_lives;
+use super::runs::{take_from_dead, without_lease};
 use crate::lease::Lease;
 
 impl Catalogue {
@@ -94,35 +94,16 @@ impl Catalogue {
                 [],
                 |row| Ok((read(c, row)?, row.opt_text("resource")?, row.row.get("fence")?)),
             )?;
-            let mut dead = Vec::new();
-            for (restore, resource, fence) in running {
-                if !lease_lives(c, self.home(), resource.as_deref(), fence)? {
-                    dead.push(restore);
-                }
-            }
-            Ok(dead)
+            without_lease(c, self.home(), running)
         })
     }
 
     /// Turns a dead restore into `interrupted`. Judged anew inside the transaction; `false` where it is over already, or lives.
     pub fn interrupt_restore(&self, id: &Id, at: DateTime<Utc>) -> Result<bool> {
         self.write(|c| {
-            let row = one(
-                c,
-                "restores",
-                "SELECT resource, fence FROM restores WHERE id = ?1 AND state = 'running'",
-                [id.to_string()],
-                |row| Ok((row.opt_text("resource")?, row.row.get::<_, Option<i64>>("fence")?)),
-            )?;
-            let Some((resource, fence)) = row else { return Ok(false) };
-            if lease_lives(c, self.home(), resource.as_deref(), fence)? {
+            if !take_from_dead(c, self.home(), "restores", id)? {
                 return Ok(false);
             }
-            change(
-                c,
-                "DELETE FROM leases WHERE resource = ?1 AND fence = ?2",
-                params![resource, fence],
-            )?;
             change(
                 c,
                 "UPDATE restores SET state = 'interrupted', ended_at = MAX(started_at, ?2), error = COALESCE(error, ?3) WHERE id = ?1",

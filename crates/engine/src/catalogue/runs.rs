@@ -207,37 +207,22 @@ impl Catalogue {
             let live = all(c, "backups", &sql, [], |row| {
                 Ok((read(c, row)?, row.opt_text("resource")?, row.row.get("fence")?))
             })?;
-            let mut dead = Vec::new();
-            for (backup, resource, fence) in live {
-                if lease_lives(c, self.home(), resource.as_deref(), fence)? {
-                    continue;
-                }
-                let copies = known_copies(c, &backup.id)?;
-                dead.push(DeadRun { backup, copies });
-            }
-            Ok(dead)
+            without_lease(c, self.home(), live)?
+                .into_iter()
+                .map(|backup| {
+                    let copies = known_copies(c, &backup.id)?;
+                    Ok(DeadRun { backup, copies })
+                })
+                .collect()
         })
     }
 
     /// Turns a dead run into `interrupted`. Judged anew inside the transaction; `false` where it is over already, or lives.
     pub fn interrupt_run(&self, backup_id: &Id, at: DateTime<Utc>) -> Result<bool> {
         self.write(|c| {
-            let row = one(
-                c,
-                "backups",
-                "SELECT resource, fence FROM backups WHERE id = ?1 AND state = 'running'",
-                [backup_id.to_string()],
-                |row| Ok((row.opt_text("resource")?, row.row.get::<_, Option<i64>>("fence")?)),
-            )?;
-            let Some((resource, fence)) = row else { return Ok(false) };
-            if lease_lives(c, self.home(), resource.as_deref(), fence)? {
+            if !take_from_dead(c, self.home(), "backups", backup_id)? {
                 return Ok(false);
             }
-            change(
-                c,
-                "DELETE FROM leases WHERE resource = ?1 AND fence = ?2",
-                params![resource, fence],
-            )?;
             interrupt(c, &backup_id.to_string(), at)?;
             Ok(true)
         })
@@ -288,6 +273,39 @@ pub(super) fn lease_lives(
         None => Ok(false),
         Some(owner) => Ok(crate::lease::owner_holds(home, &owner, fence)?),
     }
+}
+
+/// Of rows in a live state, with the lease that each was written under, those whose lease does not live.
+pub(super) fn without_lease<T>(
+    connection: &Connection,
+    home: &Home,
+    rows: Vec<(T, Option<String>, Option<i64>)>,
+) -> Result<Vec<T>, Fault> {
+    let mut dead = Vec::new();
+    for (row, resource, fence) in rows {
+        if !lease_lives(connection, home, resource.as_deref(), fence)? {
+            dead.push(row);
+        }
+    }
+    Ok(dead)
+}
+
+/// Takes a running row of `table` (a name of ours) from its dead owner, lease and all. `false` where it is over already, or its owner lives.
+pub(super) fn take_from_dead(connection: &Connection, home: &Home, table: &'static str, id: &Id) -> Result<bool, Fault> {
+    let sql = format!("SELECT resource, fence FROM {table} WHERE id = ?1 AND state = 'running'");
+    let row = one(connection, table, &sql, [id.to_string()], |row| {
+        Ok((row.opt_text("resource")?, row.row.get::<_, Option<i64>>("fence")?))
+    })?;
+    let Some((resource, fence)) = row else { return Ok(false) };
+    if lease_lives(connection, home, resource.as_deref(), fence)? {
+        return Ok(false);
+    }
+    change(
+        connection,
+        "DELETE FROM leases WHERE resource = ?1 AND fence = ?2",
+        params![resource, fence],
+    )?;
+    Ok(true)
 }
 
 pub(super) fn known_copies(connection: &Connection, backup_id: &Id) -> Result<Vec<KnownCopy>, Fault> {
