@@ -1,5 +1,7 @@
-/** A believable journal, made of the backups that there are. */
+/** The journal: a believable one, made of the backups that there are, and how it is searched. */
+import type { Backend } from '../backend'
 import type { Author, Entry } from '../generated'
+import type { Core } from './core'
 import { type Data, HOUR } from './data'
 
 export function journalOf(data: Data, now: number): Entry[] {
@@ -57,4 +59,25 @@ export function journalOf(data: Data, now: number): Entry[] {
   add(now - 70 * HOUR, 'system', null, 'coffre.start', 'coffre', null, '0.1.0')
   entries.sort((a, b) => (a.at < b.at ? 1 : -1))
   return entries.map((e, i) => ({ ...e, id: entries.length - i }))
+}
+
+export function journalCommands(core: Core): Pick<Backend, 'listJournal'> {
+  return {
+    listJournal: async ({ query }) => {
+      const text = query.text?.toLowerCase() ?? ''
+      const found = core.journal.filter(
+        (e) =>
+          (!query.author || e.author === query.author) &&
+          (!query.result || e.result === query.result) &&
+          (!text || `${e.action} ${e.subject} ${e.actor ?? ''} ${e.error?.message ?? ''}`.toLowerCase().includes(text)),
+      )
+      const start = (query.page - 1) * query.per_page
+      return {
+        entries: found.slice(start, start + query.per_page),
+        total: found.length,
+        page: query.page,
+        per_page: query.per_page,
+      }
+    },
+  }
 }
