@@ -538,9 +538,8 @@ fn beside(
 /// Looks at the live data once more, as anybody would: it answers, and holds the tables that were loaded.
 fn check(surroundings: &Surroundings<'_>, live: &mut Live, source: &Source, row: &Restore) -> Result<()> {
     News::new(surroundings.observer, Some(surroundings.id), Step::Comparing, None, false);
-    let look = live.replace.look()?;
-    let there = |table: &str| look.counts.iter().any(|c| c.table == table);
-    let missing = row.counts.iter().find(|c| c.after.is_some() && !there(&c.table));
+    let tables = live.replace.tables()?;
+    let missing = row.counts.iter().find(|c| c.after.is_some() && !tables.contains(&c.table));
     match missing {
         Some(missing) => Err(Error::new(Code::VerifyMismatch, "replaced_table_missing")
             .with("source", source.name.as_str())

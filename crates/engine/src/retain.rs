@@ -163,7 +163,7 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
         stop(engine, plan, &question, &verdicts, request.work)?
     };
     let mut retained = Retained {
-        judged: judged(&backups, &verdicts, now + engine.bin()?, request.keep_days.is_some()),
+        judged: judged(&backups, &verdicts, now + engine.bin()?, request.keep_days),
         stopped,
         ..Retained::default()
     };
@@ -230,14 +230,16 @@ fn ask(backups: &mut [Candidate], plan: &Plan, days: u32, now: DateTime<Utc>) {
     }
 }
 
-/// `asked`: what was not asked for now stays as it is, also where it is in the bin already.
-fn judged(backups: &[Candidate], verdicts: &[Verdict], leaves_at: DateTime<Utc>, asked: bool) -> Vec<Judged> {
+/// `asked`, in days: what was not asked for now stays as it is, also where it is in the bin already.
+fn judged(backups: &[Candidate], verdicts: &[Verdict], leaves_at: DateTime<Utc>, asked: Option<u32>) -> Vec<Judged> {
     let judge = |verdict: &Verdict| {
         let backup = &backups[verdict.index];
-        let fate = match (&verdict.fate, backup.leaving) {
-            (Fate::Keep(reasons), Some(_)) if asked && reasons.iter().all(|r| r.rule == Rule::NoRules) => {
-                Fate::Leave(Reason::plain(Rule::NoRuleKeepsIt))
-            }
+        let fate = match (&verdict.fate, asked) {
+            (Fate::Keep(reasons), Some(days)) if reasons.iter().all(|r| r.rule == Rule::NoRules) => match backup.leaving {
+                Some(_) => Fate::Leave(Reason::plain(Rule::NoRuleKeepsIt)),
+                // The plan's rules are not what was asked for.
+                None => Fate::Keep(vec![Reason::number(Rule::Days, days)]),
+            },
             (fate, _) => fate.clone(),
         };
         Judged {

@@ -133,6 +133,12 @@ pub trait Replace: Send {
     /// What connecting can bring. What forbids a replacement is no error but a refusal in the look.
     fn look(&mut self) -> Result<LiveLook>;
 
+    /// The names of the live tables now, as [`Replace::counts`] writes them. Counts nothing: it takes moments whatever the size.
+    ///
+    /// # Errors
+    /// What connecting can bring; `NOT_FOUND` where there is no live database.
+    fn tables(&mut self) -> Result<Vec<String>>;
+
     /// Decides how, and gives names that nothing has yet. Makes nothing. `id` is the restore's.
     ///
     /// # Errors

@@ -244,6 +244,11 @@ fn without_rules_nothing_leaves_and_keep_days_asks_for_this_once() {
     assert_eq!(reasons(&report["kept"]), ["no rules"; 3]);
     let dry = cleanup(&coffre, &["--dry-run", "--keep-days", "2"]);
     assert_eq!(reasons(&dry["leaving"]), ["older than 2 days, as asked"]);
+    assert_eq!(
+        reasons(&dry["kept"]),
+        ["younger than 2 days"; 2],
+        "what was asked, not the plan's rules"
+    );
     assert!(dry["bytes"].as_u64() > Some(0) && dry["leaving"][0]["leaves_at"].is_string());
     assert_eq!(
         backups(&coffre).iter().filter(|b| b["leaves_at"].is_string()).count(),

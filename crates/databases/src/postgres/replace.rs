@@ -32,7 +32,7 @@ use super::connect::{Server, Session};
 use super::counts;
 use super::load::{PgLoad, Surroundings};
 use super::names::quote_ident;
-use super::tables::listed;
+use super::tables::{Table, listed};
 use super::target;
 use super::tools::{Found as FoundTools, Search};
 
@@ -208,6 +208,12 @@ impl Replace for PgReplace {
             Err(remark) => look.remarks.push(remark),
         }
         Ok(look)
+    }
+
+    fn tables(&mut self) -> Result<Vec<String>> {
+        let mut session = Session::open(&self.server, self.name(), &self.access.cancel)?;
+        let (counted, closed) = counts::readable(&mut session)?;
+        Ok(counted.iter().map(Table::display).chain(closed).collect())
     }
 
     fn plan(&mut self, id: &Id) -> Result<Replacement> {

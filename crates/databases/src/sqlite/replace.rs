@@ -162,6 +162,10 @@ impl Replace for FileReplace {
         look::look(&self.named, &self.access)
     }
 
+    fn tables(&mut self) -> Result<Vec<String>> {
+        look::tables(&self.named, &self.access)
+    }
+
     fn plan(&mut self, id: &Id) -> Result<Replacement> {
         let place = Place::of(&self.named)?;
         if let Some(refusal) = place.refusals(&self.named)?.into_iter().next() {

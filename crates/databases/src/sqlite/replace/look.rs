@@ -209,6 +209,17 @@ fn contents(named: &Path, access: &Access, look: &mut LiveLook) -> Result<()> {
     reading.close()
 }
 
+/// The names of the tables, out of one read transaction.
+pub(super) fn tables(named: &Path, access: &Access) -> Result<Vec<String>> {
+    let read = || {
+        let reading = Reading::open(named, access)?;
+        let tables = facts::tables(reading.connection()?).map_err(|e| reading.error(&e))?;
+        reading.close()?;
+        Ok(tables.into_iter().map(|table| table.name).collect())
+    };
+    read().map_err(|error| reading_live(error, named))
+}
+
 /// What the tables are made of.
 fn table_shapes(connection: &Connection) -> rusqlite::Result<Vec<TableShape>> {
     let mut statement = connection.prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?1")?;
