@@ -8,6 +8,7 @@ pub mod backups;
 pub mod catalogues;
 pub mod destinations;
 pub mod drills;
+mod folder;
 pub mod inside;
 pub mod journals;
 pub mod keys;

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,14 @@ use coffre_model::{Cancel, Code, Error, Id, Result};
 use serde::Serialize;
 
 use crate::Coffre;
+use crate::folder::{Folder, Heard};
 
-/// How often the clock and others' changes are looked at: some microseconds, no disk.
-const BEAT: Duration = Duration::from_secs(1);
+/// How often the clocks are compared: no later than this is a jump noticed that nothing else tells of. Some microseconds, no disk.
+const GLANCE: Duration = Duration::from_secs(10);
+/// How soon it is tried again after a look that failed.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// A change of others comes in many pieces: looked at once for those of so long.
+const PIECES: Duration = Duration::from_millis(250);
 /// How often everything is looked at, where nothing asks for it.
 const LOOK: Duration = Duration::from_secs(30);
 /// How often it is looked at while a slot waits for something that no clock tells.
@@ -272,6 +277,8 @@ struct Inner {
 struct State {
     stopping: bool,
     woken: bool,
+    /// Somebody wrote to the catalogue: perhaps we ourselves.
+    heard: bool,
     runs: Vec<(Id, DateTime<Utc>, Cancel)>,
 }
 
@@ -342,18 +349,17 @@ impl Clockwork {
         let mut looked = Looked::default();
         let mut announced = false;
         let mut housekept: Option<Instant> = None;
+        let mut pause = Duration::ZERO;
         loop {
             let woken = {
                 let state = self.lock();
-                let quiet = |state: &mut State| !state.stopping && !state.woken;
-                let waited =
-                    self.0
-                        .bell
-                        .wait_timeout_while(state, if looked_at.is_none() { Duration::ZERO } else { BEAT }, quiet);
+                let quiet = |state: &mut State| !state.stopping && !state.woken && !state.heard;
+                let waited = self.0.bell.wait_timeout_while(state, pause, quiet);
                 let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 if state.stopping {
                     break;
                 }
+                state.heard = false;
                 std::mem::take(&mut state.woken)
             };
             let turn = (|| {
@@ -362,6 +368,7 @@ impl Clockwork {
                 if !announced {
                     scheduler::announce(&coffre.engine, true)?;
                     announced = true;
+                    self.listen(&coffre)?;
                 }
                 if housekept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
                     housekept = Some(Instant::now());
@@ -369,13 +376,12 @@ impl Clockwork {
                 }
                 let changes = Some(coffre.engine.catalogue.changes_of_others()?);
                 let changed = changes != seen;
-                // At each beat, whatever else there is to see.
+                // Each time, whatever else there is to see.
                 let jumped = clocks.jumped(now);
-                let pause = if looked.waiting { LOOK_WAITING } else { LOOK };
                 let due = looked.next.is_some_and(|next| next <= now);
-                let long_ago = looked_at.is_none_or(|at| at.elapsed() >= pause);
+                let long_ago = looked_at.is_none_or(|at| at.elapsed() >= patience(&looked));
                 if !(woken || changed || due || long_ago || jumped) {
-                    return Ok(());
+                    return Ok(coffre);
                 }
                 if woken || changed {
                     memory.forget();
@@ -389,15 +395,19 @@ impl Clockwork {
                 for start in std::mem::take(&mut looked.starts) {
                     self.begin(&coffre, start)?;
                 }
-                Ok(())
+                Ok(coffre)
             })();
             match turn {
-                Ok(()) => told = None,
+                Ok(coffre) => {
+                    told = None;
+                    pause = until_the_next(&looked, looked_at, housekept, (coffre.engine.now)());
+                }
                 Err(error) => {
                     // A full disk, a catalogue that is set aside: told once, tried until it passes.
                     looked_at = looked_at.or_else(|| Some(Instant::now()));
                     memory.forget();
                     seen = None;
+                    pause = TRY_AGAIN;
                     if told.as_ref() != Some(&error) {
                         tracing::error!(%error, "look at the schedules");
                         self.0.runner.failed(&error);
@@ -412,6 +422,21 @@ impl Clockwork {
             // Whoever asks sees that this process is gone.
             tracing::warn!(%error, "say that nobody watches the clock");
         }
+    }
+
+    /// Starts to hear what tells of itself: the machine wakes, others write to the catalogue. Where nothing tells, [`GLANCE`] is soon enough.
+    fn listen(&self, coffre: &Coffre) -> Result<()> {
+        let bell = Arc::downgrade(&self.0);
+        scheduler::on_wake(move || {
+            let Some(inner) = bell.upgrade() else { return false };
+            Clockwork(inner).wake();
+            true
+        })?;
+        let (bell, home) = (Arc::downgrade(&self.0), coffre.engine.home.root().to_owned());
+        let spawned = std::thread::Builder::new()
+            .name("changes".into())
+            .spawn(move || hear(&bell, &home));
+        spawned.map(drop).map_err(|e| Error::internal("start a thread", e))
     }
 
     /// Lets go what has served its time, beside the clock: a destination that does not answer must not keep a plan from its slot.
@@ -478,6 +503,43 @@ impl Clockwork {
             return Err(Error::internal("start a thread", error));
         }
         Ok(())
+    }
+}
+
+/// How long a look is good for where nothing tells of a change.
+fn patience(looked: &Looked) -> Duration {
+    if looked.waiting { LOOK_WAITING } else { LOOK }
+}
+
+/// How long there is nothing to do: until something is due, is to be looked at again, or the clocks are to be compared.
+fn until_the_next(looked: &Looked, looked_at: Option<Instant>, housekept: Option<Instant>, now: DateTime<Utc>) -> Duration {
+    let left = |at: Option<Instant>, every: Duration| at.map_or(Duration::ZERO, |at| every.saturating_sub(at.elapsed()));
+    let due = looked
+        .next
+        .map_or(GLANCE, |next| (next - now).to_std().unwrap_or(Duration::ZERO));
+    GLANCE
+        .min(due)
+        .min(left(looked_at, patience(looked)))
+        .min(left(housekept, HOUSEKEEPING))
+}
+
+/// Rings when the catalogue's files are written to, until the clockwork stops or the home is gone.
+fn hear(bell: &Weak<Inner>, home: &std::path::Path) {
+    let folder = Folder::new(home);
+    while let Some(folder) = &folder {
+        let heard = folder.wait(LOOK);
+        let Some(inner) = bell.upgrade() else { return };
+        let mut state = inner.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.stopping || heard == Heard::Gone {
+            return;
+        }
+        state.heard |= heard == Heard::Change;
+        drop(state);
+        inner.bell.notify_all();
+        drop(inner);
+        if heard == Heard::Change {
+            std::thread::sleep(PIECES);
+        }
     }
 }
 

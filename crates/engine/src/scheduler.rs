@@ -22,8 +22,10 @@ use crate::context::Engine;
 use crate::lease::{Lease, Resource};
 
 pub mod conditions;
+mod sleep;
 mod standing;
 
+pub use sleep::on_wake;
 pub use standing::{announce, count_from, is_watched, pause_all, paused_at};
 
 /// What is seen later than this after its moment is caught up, not on time.
@@ -457,7 +459,12 @@ pub fn look(engine: &Engine, memory: &mut Memory) -> Result<Looked> {
             },
         };
         if plan.paused_at.is_none() && !paused {
-            looked.next = earliest(looked.next, next.filter(|at| *at > now));
+            // What is due now is dealt with below; the loop waits for what comes after it.
+            let coming = match next {
+                Some(at) if at <= now => schedule.and_then(|schedule| schedule.next_after(now)),
+                next => next,
+            };
+            looked.next = earliest(looked.next, coming);
         }
         let open = open.remove(&plan.id).unwrap_or_default();
         if schedule.is_some() || !open.is_empty() {

@@ -1,7 +1,7 @@
 //! Cancelling running work: one flag, seen by every loop that can take time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::error::{Code, Error, Result};
 
@@ -19,7 +19,14 @@ pub enum Reason {
 
 /// A shared flag. Cloning shares it. Every blocking loop calls [`Cancel::check`] at least every 200 ms.
 #[derive(Clone, Default)]
-pub struct Cancel(Arc<AtomicU8>);
+pub struct Cancel(Arc<Flag>);
+
+#[derive(Default)]
+struct Flag {
+    raised: AtomicU8,
+    gate: Mutex<()>,
+    bell: Condvar,
+}
 
 impl Cancel {
     /// A flag that nobody has raised.
@@ -30,12 +37,25 @@ impl Cancel {
     /// Raises the flag. The first reason stays.
     pub fn cancel(&self, reason: Reason) {
         // A flag already raised keeps its reason: the error of `compare_exchange` says just that.
-        let _first_wins = self.0.compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
+        let _first_wins = self
+            .0
+            .raised
+            .compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
+        // Whoever is about to wait has looked at the flag under this lock.
+        drop(self.0.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.bell.notify_all();
+    }
+
+    /// Waits until the flag is raised, without looking at it all the time.
+    pub fn wait(&self) {
+        let gate = self.0.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        // The lock guards nothing: nobody can leave anything half done under it.
+        let _woken = self.0.bell.wait_while(gate, |()| !self.is_cancelled());
     }
 
     /// The reason, once raised.
     pub fn reason(&self) -> Option<Reason> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.0.raised.load(Ordering::SeqCst) {
             1 => Some(Reason::Interrupt),
             2 => Some(Reason::Terminate),
             3 => Some(Reason::LeaseLost),

@@ -177,9 +177,7 @@ pub(super) fn serve(coffre: &Arc<Coffre>, given: &args::Serve, out: &Out, cancel
     let clockwork = Clockwork::start(Arc::new(terminal))?;
     let plans = coffre.plans()?.into_iter().filter(|plan| plan.schedule.is_some()).count();
     out.say_aside("cli.serving", &[("plans_count", json!(plans))]);
-    while !cancel.is_cancelled() {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    cancel.wait();
     // Asked to end, and ended in order: that is no failure.
     let ended = clockwork.stop(STOP);
     if !ended {
