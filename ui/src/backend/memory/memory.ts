@@ -22,9 +22,10 @@ import {
   random,
   type SourceData,
 } from './data'
+import { type DrillEnd, Drills } from './drills'
 import { type ErrorText, errorOf } from './errors'
 import { journalOf } from './journal'
-import { Replaces } from './replaces'
+import { type Host, Replaces } from './replaces'
 import { type Work, Works } from './work'
 
 export interface MemoryOptions {
@@ -51,6 +52,8 @@ export interface MemoryOptions {
   secrets?: T.SecretState
   /** What replacements of live data are refused with when they look at it, one after the other. */
   refuse?: ErrorText[]
+  /** How the next rehearsed restores end, one after the other. */
+  drills?: DrillEnd[]
   /** The catalogue cannot be read. */
   damaged?: boolean
 }
@@ -88,6 +91,7 @@ export class MemoryBackend {
   #plans = new Map<string, T.RestorePlan>()
   #paused = false
   readonly replaces: Replaces
+  readonly drills: Drills
   damaged: boolean
   #serial = 9_000_000
   #next = random(99)
@@ -104,7 +108,7 @@ export class MemoryBackend {
     if (options.language) this.#settings.set('language', options.language)
     this.#journal = options.empty ? [] : journalOf(this.data, this.#now)
     this.works = new Works((event) => this.#push(event), options.live ?? false)
-    this.replaces = new Replaces({
+    const host: Host = {
       data: this.data,
       works: this.works,
       now: () => this.now(),
@@ -116,7 +120,9 @@ export class MemoryBackend {
       undoDays: () => Number(this.#settings.get('undo_keep_days') ?? 7),
       refusal: () => options.refuse?.shift() ?? null,
       restores: this.#restores,
-    })
+    }
+    this.replaces = new Replaces(host)
+    this.drills = new Drills(host, () => options.drills?.shift() ?? 'counted')
     if (options.live && !options.empty) {
       const events = this.data.sources[1] as SourceData
       this.#startBackup(events, this.data.plans[1] ?? null, 'scheduled', 0.62)
@@ -242,7 +248,7 @@ export class MemoryBackend {
       last_verified_at: verified?.ended_at ?? null,
       copies: copies.length,
       places: sites.size,
-      restore_ms: s.restoreMs,
+      restore_ms: this.drills.lastOfSource(s.source.id)?.restore_ms ?? s.restoreMs,
       error: failed?.error ?? null,
       error_backup_id: failed?.id ?? null,
     }
@@ -265,6 +271,7 @@ export class MemoryBackend {
       protection: this.#protection(s),
       plans: plans.map((p) => ({ id: p.plan.id, name: p.plan.name })),
       outcomes,
+      last_drill: this.drills.lastOfSource(s.source.id),
       next_run_at: next.length ? this.#iso(Math.min(...next)) : null,
       running: this.works.list.some((w) => w.running.source_id === s.source.id),
     }
@@ -765,6 +772,21 @@ export class MemoryBackend {
       this.invalidate('running')
       return null
     },
+    drillBackup: async ({ id }) => {
+      this.drills.start(this.#backup(id))
+      return null
+    },
+    openBackup: ({ id }) => this.drills.open(this.#backup(id)),
+    listRows: async (asked) => this.drills.rows(asked),
+    exportTable: async ({ id, table, format }) => {
+      const path = this.options.chosen === undefined ? `/home/anna/${table}.${format}` : this.options.chosen
+      return this.drills.exported(id, table, format, path)
+    },
+    restoreTable: async (asked) => this.drills.bringBack(asked),
+    closeOpened: async ({ id }) => {
+      this.drills.close(id)
+      return null
+    },
     pinBackup: async ({ id, pinned }) => this.#edit(id, { pinned }, pinned ? 'backup.pin' : 'backup.unpin'),
     noteBackup: async ({ id, note }) => this.#edit(id, { note }, 'backup.note'),
     previewDelete: async ({ ids }) => {
@@ -1162,7 +1184,7 @@ export class MemoryBackend {
     const start = (query.page - 1) * query.per_page
     const verified = found.filter((b) => b.state === 'verified')
     return {
-      backups: found.slice(start, start + query.per_page),
+      backups: found.slice(start, start + query.per_page).map((b) => ({ ...b, last_drill: this.drills.last(b.id) })),
       total: found.length,
       page: query.page,
       per_page: query.per_page,
@@ -1210,11 +1232,17 @@ export class MemoryBackend {
           { code: backup.error.code },
         )
     }
-    const restored =
-      backup.state === 'verified' &&
-      s.restoreMs !== null &&
-      backup.type === 'daily' &&
-      backup.id === this.data.backups.find((b) => b.source_id === s.source.id && b.plan)?.id
+    const drills = this.drills.of(backup.id)
+    const last = drills.find((d) => d.state === 'done' || d.state === 'failed')
+    const rehearsed = last?.state === 'done' && last.level === 'counted' ? last : null
+    for (const d of drills)
+      if (d.ended_at && (d.state === 'done' || d.state === 'failed'))
+        step(
+          d.state === 'done' ? 'rehearsed' : 'not_rehearsed',
+          Date.parse(d.ended_at),
+          { level: d.level, rows: d.rows, code: d.error?.code ?? null },
+          d.restore_ms,
+        )
     const file = backup.copies[0]?.key.split('/').pop() ?? ''
     const plan = this.data.plans.find((p) => p.plan.id === backup.plan_id)
     const next = plan ? this.#nextRun(plan) : null
@@ -1230,11 +1258,12 @@ export class MemoryBackend {
       proofs: {
         bytes_read: backup.state === 'verified',
         structure_read: backup.state === 'verified',
-        restored,
-        rows_equal: restored,
-        restored_at: restored ? this.#iso(this.now() - 9 * HOUR) : null,
-        restore_ms: restored ? s.restoreMs : null,
+        restored: rehearsed !== null || last?.level === 'restored',
+        rows_equal: rehearsed !== null,
+        restored_at: rehearsed?.ended_at ?? null,
+        restore_ms: rehearsed?.restore_ms ?? null,
       },
+      drills,
       manifest: written
         ? {
             ...backup,
