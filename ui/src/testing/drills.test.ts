@@ -30,8 +30,6 @@ describe('a rehearsed restore', () => {
     expect(within(aside).getByText(/It took/)).toBeTruthy()
     expect(within(aside).getByText('Rows equal').closest('li')?.hasAttribute('data-open')).toBe(false)
     expect(within(aside).getByText('Restore rehearsed: restored and counted')).toBeTruthy()
-    const row = document.querySelector('[role="row"][aria-selected="true"]')
-    await waitFor(() => expect(row?.textContent).toContain('restored and counted'))
     expect(memory.drills.of(backup.id)).toHaveLength(1)
     await accessible()
   })
@@ -68,10 +66,15 @@ describe('a rehearsed restore', () => {
     await accessible()
   })
 
-  it('is told with its source', async () => {
+  it('is told in the list, and with its source', async () => {
+    const { memory } = await start('/backups', { now: NOON })
+    await screen.findByRole('grid')
+    const shown = memory.data.backups.slice(0, 15).some((b) => memory.drills.last(b.id))
+    expect(shown).toBe(true)
+    await waitFor(() => expect(screen.getByRole('grid').textContent).toContain(', restored and counted'))
     await start('/overview', { now: NOON })
     const card = (await screen.findByRole('heading', { level: 3, name: 'shop' })).closest('article')
-    expect(card?.textContent).toMatch(/Rehearsed 9 h ago: restored and counted\./)
+    expect(card?.textContent).toMatch(/Rehearsed 9\sh ago: restored and counted\./)
   })
 })
 
@@ -139,14 +142,14 @@ describe('a backup, open', () => {
     const { user, sheet } = await opened()
     await user.click(sheet.getByRole('button', { name: 'CSV…' }))
     await screen.findByText(/rows? exported/)
-    await user.click(sheet.getByRole('button', { name: 'Bring it back…' }))
+    await user.click(sheet.getByRole('button', { name: 'Bring the table back…' }))
     const form = within(sheet.getByRole('form'))
     const name = form.getByLabelText('New name') as HTMLInputElement
     expect(name.value).toMatch(/_restored_20261120$/)
     await accessibleAbove()
     await user.click(form.getByRole('button', { name: 'Bring back' }))
     await sheet.findByText(/is in shop: /)
-    await user.click(sheet.getByRole('button', { name: 'Bring it back…' }))
+    await user.click(sheet.getByRole('button', { name: 'Bring the table back…' }))
     await user.click(within(sheet.getByRole('form')).getByRole('button', { name: 'Bring back' }))
     await sheet.findByText(/has something called .* already/)
     expect(sheet.getByRole('form')).toBeTruthy()

@@ -3,6 +3,7 @@ import { asCoffreError, type Backup, backend } from '../../backend'
 import { type Key, sayError, t } from '../../i18n/index.svelte'
 import { ask } from '../../shared/ask.svelte'
 import type { IconName } from '../../shared/icons'
+import { router } from '../../shared/router.svelte'
 import { toasts } from '../../shared/toasts.svelte'
 
 export type Action =
@@ -87,7 +88,9 @@ export class Actions {
   }
   async drill(b: Backup): Promise<void> {
     const begun = await attempt(() => backend().drillBackup({ id: b.id }))
-    if (begun !== undefined) toasts.show(t('backups.drilling', { source: b.source }), { icon: 'drill' })
+    // The panel shows it as it goes.
+    if (begun !== undefined && router.parts[1] !== b.id)
+      toasts.show(t('backups.drilling', { source: b.source }), { icon: 'drill' })
   }
   open(b: Backup): void {
     ask.inside = b.id
