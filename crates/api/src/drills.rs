@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use coffre_engine::drill::drill;
 use coffre_model::backup::Backup;
 use coffre_model::drill::{Drill, DrillState, LastDrill};
+use coffre_model::journal::Author;
 use coffre_model::progress::Observer;
 use coffre_model::source::Source;
 use coffre_model::{Cancel, Code, Error, Id, Result};
@@ -39,7 +40,15 @@ impl Coffre {
     /// # Errors
     /// `BUSY`, and the catalogue's own. What was found is in the drill ([`verdict`]).
     pub fn drill(&self, backup: &Backup, observer: &dyn Observer, cancel: &Cancel) -> Result<Drill> {
-        drill(&self.engine, backup, observer, cancel)
+        drill(&self.engine, backup, self.engine.author, observer, cancel)
+    }
+
+    /// Rehearses a backup because it is time to, without anybody asking.
+    ///
+    /// # Errors
+    /// As [`Coffre::drill`].
+    pub fn drill_by_schedule(&self, backup: &Backup, observer: &dyn Observer, cancel: &Cancel) -> Result<Drill> {
+        drill(&self.engine, backup, Author::Schedule, observer, cancel)
     }
 
     /// One drill.

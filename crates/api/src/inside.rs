@@ -57,6 +57,11 @@ impl Inside {
         self.opened.remarks()
     }
 
+    /// The version of what serves it.
+    pub fn version(&self) -> String {
+        self.opened.version()
+    }
+
     /// A page of a table's rows, from page 1; those that hold a text, if one is given.
     ///
     /// # Errors
@@ -140,7 +145,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 const NAME_MAX: usize = 63;
 
 /// What a table is called that was brought back on a day. Of a table in a schema, its own name counts.
-fn usual_name(table: &str, at: DateTime<Utc>, schemas: bool) -> String {
+pub(crate) fn usual_name(table: &str, at: DateTime<Utc>, schemas: bool) -> String {
     let own = if schemas { last_part(table) } else { table.to_owned() };
     let end = format!("_restored_{}", at.format("%Y%m%d"));
     let room = own.floor_char_boundary(NAME_MAX - end.len());

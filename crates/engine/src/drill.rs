@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use coffre_model::backup::Backup;
 use coffre_model::drill::{Drill, DrillState};
+use coffre_model::journal::Author;
 use coffre_model::progress::Observer;
 use coffre_model::throw_away::DrillLevel;
 use coffre_model::{Cancel, Code, Error, Id, Result};
@@ -18,11 +19,11 @@ use crate::verify::lock;
 /// Rehearses a backup, and answers how deep it got and what was found: also a backup that does not hold, and a rehearsal that was stopped.
 ///
 /// Levels: the bytes are those that were stored; they decrypt, decompress and parse to their end; they load into a throw-away database; every table
-/// has exactly the rows that were counted in the dump's own snapshot, and the database's own check finds nothing.
+/// has exactly the rows that were counted in the dump's own snapshot, and the database's own check finds nothing. `by`: who asked for it, for the journal.
 ///
 /// # Errors
 /// Where it could not begin: `BUSY` while something else works on the backup, and the catalogue's own.
-pub fn drill(engine: &Engine, backup: &Backup, observer: &dyn Observer, cancel: &Cancel) -> Result<Drill> {
+pub fn drill(engine: &Engine, backup: &Backup, by: Author, observer: &dyn Observer, cancel: &Cancel) -> Result<Drill> {
     let lease = lock(engine, backup, cancel)?;
     // As it is now that nobody else can change it.
     let backup = engine.catalogue.backup(&backup.id.to_string())?;
@@ -54,7 +55,8 @@ pub fn drill(engine: &Engine, backup: &Backup, observer: &dyn Observer, cancel: 
     };
     drill.error = outcome.err();
     engine.catalogue.end_drill(&drill)?;
-    engine.record(
+    engine.record_by(
+        by,
         "drill.run",
         Subject {
             kind: "drill",

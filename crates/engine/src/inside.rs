@@ -57,6 +57,11 @@ impl Inside {
         &self.remarks
     }
 
+    /// The version of what serves the throw-away database.
+    pub fn version(&self) -> String {
+        self.rehearsed.throw_away.version()
+    }
+
     /// A page of a table's rows, from page 1; those that hold a text, if one is given.
     ///
     /// # Errors

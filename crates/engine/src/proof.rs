@@ -101,13 +101,20 @@ pub(crate) fn count_and_compare(
 /// # Errors
 /// `VERIFY_MISMATCH` (`restored_rows_differ`) for the first table that is not there with exactly its rows.
 pub(crate) fn assert_same(counts: &[CountComparison], proved: &Proved<'_>) -> Result<()> {
-    match counts.iter().find(|c| differs(c, proved.is_ours())) {
-        Some(wrong) => Err(Error::new(Code::VerifyMismatch, "restored_rows_differ")
-            .with("table", wrong.table.as_str())
-            .with("expected_rows", wrong.backup)
-            .with("found_rows", wrong.after)),
-        None => Ok(()),
-    }
+    differences(counts, proved).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Every table that is not there with exactly its rows, as an error each (`restored_rows_differ`), by name.
+pub(crate) fn differences(counts: &[CountComparison], proved: &Proved<'_>) -> Vec<Error> {
+    let wrong = counts.iter().filter(|c| differs(c, proved.is_ours()));
+    wrong
+        .map(|wrong| {
+            Error::new(Code::VerifyMismatch, "restored_rows_differ")
+                .with("table", wrong.table.as_str())
+                .with("expected_rows", wrong.backup)
+                .with("found_rows", wrong.after)
+        })
+        .collect()
 }
 
 /// For a backup of ours every table must be there with exactly its rows, and no other; of a file from elsewhere only the rows that its

@@ -12,7 +12,10 @@ use coffre_model::{Cancel, Code, Error, Id, Result};
 
 use crate::context::Engine;
 use crate::home::RuntimeDir;
-use crate::proof::{Proved, count_and_compare, load};
+use crate::proof::{Proved, count_and_compare, differences, load};
+
+/// Tables that differ and are told one by one, beside the first.
+const DIFFERENCES: usize = 50;
 
 /// What was reached, also where it ended with an error.
 #[derive(Default)]
@@ -98,7 +101,13 @@ fn fill(
     database.prepare_target()?;
     load(engine, proved, id, database, observer, cancel)?;
     reached.level = Some(DrillLevel::Restored);
-    count_and_compare(proved, id, database, &mut reached.counts, observer)?;
+    let compared = count_and_compare(proved, id, database, &mut reached.counts, observer);
+    if compared.is_err() {
+        // The error names the first table; the others are as much worth knowing.
+        let others = differences(&reached.counts, proved).into_iter().skip(1).take(DIFFERENCES);
+        reached.remarks.extend(others);
+    }
+    compared?;
     database.settle_target()
 }
 

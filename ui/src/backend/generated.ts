@@ -182,6 +182,8 @@ export type BackupDetail = {
   places: number,
   /** What happened, oldest first. */
   timeline: Array<TimelineEntry>,
+  /** Every drill of it, newest first. */
+  drills: Array<Drill>,
   /** How safe its source is now. */
   protection: Protection,
   /** When its plan runs next. */
@@ -196,8 +198,8 @@ export type BackupDetail = {
 
 /** A page of the list. */
 export type BackupPage = {
-  /** The backups. */
-  backups: Array<Backup>,
+  /** The backups, each with what its last drill showed. */
+  backups: Array<Drilled>,
   /** How many there are on all pages. */
   total: number,
   /** The page, from 1. */
@@ -516,6 +518,115 @@ export type Draft = {
 /** Messages by the name of the field (`name` for the name itself); empty when all is well. */
 export type DraftErrors = Record<string, CoffreError>;
 
+/** A drill, as the contract shows it. */
+export type Drill = {
+  /** Identity. */
+  id: Id,
+  /** The backup that was rehearsed. */
+  backup_id: Id,
+  /** Its source. */
+  source_id: Id,
+  /** Where it stands. */
+  state: DrillState,
+  /** The deepest level that was reached and found right. Nothing where not even the bytes are. */
+  level: DrillLevel | null,
+  /** When it began. */
+  started_at: string,
+  /** When it ended. */
+  ended_at: string | null,
+  /** From the first byte read to the last row counted, without the making of the throw-away database: what a real restore would take here. */
+  restore_ms: number | null,
+  /** The version of what served the throw-away database. */
+  server_version: string | null,
+  /** Tables counted. */
+  tables: number | null,
+  /** Rows counted. */
+  rows: number | null,
+  /** Why it did not go deeper, and what else a person should know. */
+  remarks: Array<CoffreError>,
+  /** Why it failed. */
+  error: CoffreError | null,
+}
+
+/** How deep a drill got. */
+export type DrillLevel = "bytes" | "structure" | "restored" | "counted";
+
+/** Where a drill stands. */
+export type DrillState = "running" | "done" | "failed" | "interrupted" | "cancelled";
+
+/** A backup with what its last drill showed. */
+export type Drilled = {
+  /** Its last drill that came to an end; nothing where there was none. */
+  last_drill: LastDrill | null,
+  /** Identity. */
+  id: Id,
+  /** The readable name. */
+  code: BackupCode,
+  /** The source's name as it was. */
+  source: string,
+  /** The source's id. */
+  source_id: Id,
+  /**
+   * Which database the source pointed to when this was made: SHA-256 of [`crate::source::Source::database_address`], in hexadecimal. A
+   * backup proves something of its source only while the source still points there. Nothing in backups that do not say it.
+   */
+  aim?: string | null,
+  /** The plan's name, if a plan made it. */
+  plan: string | null,
+  /** The plan's id, if a plan made it. */
+  plan_id: Id | null,
+  /** What started it. */
+  trigger: Trigger,
+  /** The interval it stands for. */
+  type: BackupType,
+  /** How much it holds. */
+  kind: Kind,
+  /** What it builds on (differential and incremental). */
+  base_id: Id | null,
+  /** Where it stands. */
+  state: BackupState,
+  /** When the run began. */
+  started_at: string,
+  /** When it ended, in whatever way. */
+  ended_at: string | null,
+  /** How long it took. */
+  duration_ms: number | null,
+  /** Size of the plain dump. */
+  raw_bytes: number | null,
+  /** Size of the artifact. */
+  stored_bytes: number | null,
+  /** SHA-256 of the stored artifact. */
+  sha256: string | null,
+  /** SHA-256 of the plain dump. */
+  raw_sha256: string | null,
+  /** How it is compressed. */
+  compression: Compression,
+  /** The name of the key that opens it. */
+  encryption: string | null,
+  /** How many tables it holds. */
+  tables: number | null,
+  /** How many rows it holds. */
+  rows: number | null,
+  /** What made the dump. */
+  tool: Tool | null,
+  /** The server's version. */
+  server_version: string | null,
+  /** Remarks that change how it counts, such as `shrunk`. */
+  flags: Array<string>,
+  /** Why it failed. */
+  error: CoffreError | null,
+  /** A person's remark. */
+  note: string,
+  /** Never removed by retention. */
+  pinned: boolean,
+  /** Chosen by retention: its bytes go at this time, and until then it can be taken back by pinning it. */
+  leaves_at?: string | null,
+  /** When a person said that what is unusual about it (`flags`) is right: since then it counts for retention. */
+  acknowledged_at?: string | null,
+  /** Where it lies. */
+  copies: Array<Copy>,
+}
+
 /** What a stream of plain bytes is. */
 export type DumpFormat = "pg_custom" | "sql" | "sqlite";
 
@@ -547,6 +658,27 @@ export type Entry = {
   result: 'ok' | 'failed',
   /** Why it failed. */
   error: CoffreError | null,
+}
+
+/** How a table is exported. */
+export type ExportFormat = "csv" | "sql";
+
+/** The arguments of `export_table`. */
+export type ExportTable = {
+  /** The open backup. */
+  id: Id, table: string, format: ExportFormat,
+}
+
+/** One table that was written to a file. */
+export type Exported = {
+  /** The table. */
+  table: string,
+  /** How. */
+  format: ExportFormat,
+  /** The file. */
+  path: string,
+  /** Its rows. */
+  rows: number,
 }
 
 /** What this build can do beyond the ground; the window hides what is absent rather than offering what will be refused. */
@@ -746,6 +878,20 @@ export type KeyMade = {
 /** How much of the source a backup holds. */
 export type Kind = "full" | "differential" | "incremental";
 
+/** The last drill of a backup, in short. */
+export type LastDrill = {
+  /** Which one. */
+  id: Id,
+  /** `done` or `failed`: what was cut off or stopped says nothing. */
+  state: DrillState,
+  /** How deep it got. */
+  level: DrillLevel | null,
+  /** When it ended. */
+  at: string,
+  /** What a restore took. */
+  restore_ms: number | null,
+}
+
 /** The last run that is over. */
 export type LastRunOfAll = {
   /** Its id. */
@@ -766,6 +912,16 @@ export type ListJournal = { query: JournalQuery, };
 
 /** The arguments of `list_restores`. */
 export type ListRestores = { limit: number, };
+
+/** The arguments of `list_rows`. */
+export type ListRows = {
+  /** The open backup. */
+  id: Id, table: string,
+  /** Text that a value of a row holds, whatever the case of its letters. */
+  search: string | null,
+  /** From 1. */
+  page: number, per_page: number,
+}
 
 /** Somebody who is connected to the live data now. */
 export type LiveSession = {
@@ -926,6 +1082,32 @@ export type Nothing = Record<symbol, never>;
 
 /** A kind of thing that is read, and can change. */
 export type Noun = "about" | "sources" | "destinations" | "plans" | "backups" | "restores" | "keys" | "journal" | "health" | "settings" | "tools" | "running" | "overview";
+
+/** A backup that was opened. */
+export type OpenedBackup = {
+  /** What the other commands call it by; `close_opened` ends it. */
+  id: Id,
+  /** The backup. */
+  backup: Backup,
+  /** Its tables, by name. */
+  tables: Array<OpenedTable>,
+  /** The version of what serves it. */
+  server_version: string,
+  /** What a person should know of how it was loaded. */
+  remarks: Array<CoffreError>,
+  /** Sources that one of its tables can be brought back into; its own first. */
+  sources: Array<ReplaceableSource>,
+}
+
+/** A table of an open backup. */
+export type OpenedTable = {
+  /** Its name, as lists show it. */
+  table: string,
+  /** Its rows. */
+  rows: number,
+  /** What it is called when it is brought back, unless another name is given. */
+  new_name: string,
+}
 
 /** Everything. */
 export type Overview = {
@@ -1337,6 +1519,16 @@ export type RestoreStep = {
   ended_at: string | null,
 }
 
+/** The arguments of `restore_table`. */
+export type RestoreTable = {
+  /** The open backup. */
+  id: Id, table: string,
+  /** The source that it is brought back into, beside what is there. */
+  source_id: Id,
+  /** What it is to be called. */
+  name: string,
+}
+
 /** A place to restore to, as it was chosen. */
 export type RestoreTarget = { kind: TargetKind,
   /** As `TargetKind` says; for `replace` the id of a source, where a file replaces its data. */
@@ -1380,6 +1572,20 @@ export type Retention = {
   keep_min?: number | null,
 }
 
+/** One page of a table's rows, as text. */
+export type RowPage = {
+  /** The columns, in order. */
+  columns: Array<string>,
+  /** Rows; each value as the database writes it, nothing for NULL. A very long value is cut, and ends with `…`. */
+  rows: Array<Array<string | null>>,
+  /** Rows that fit the search, in all. */
+  total: number,
+  /** Which page, from 1. */
+  page: number,
+  /** Rows a page. */
+  per_page: number,
+}
+
 /** The arguments of `run_backup`. */
 export type RunBackup = {
   /** By this plan; or */
@@ -1421,7 +1627,7 @@ export type Running = {
 }
 
 /** What kind of work. */
-export type RunningNoun = "backup" | "verify" | "restore" | "download" | "undo";
+export type RunningNoun = "backup" | "verify" | "restore" | "download" | "undo" | "drill" | "open";
 
 /** The sample, protected, with its first backup running. */
 export type SampleMade = {
@@ -1568,6 +1774,8 @@ export type SourceDetail = {
   protection: Protection,
   /** Its plans. */
   plans: Array<Named>,
+  /** What the last drill of any of its backups showed. */
+  last_drill: LastDrill | null,
   /** How its last runs ended, oldest first. */
   outcomes: Array<Outcome>,
   /** When something of it runs next. */
@@ -1648,6 +1856,8 @@ export type SourceRow = {
   protection: Protection,
   /** Its plans. */
   plans: Array<Named>,
+  /** What the last drill of any of its backups showed. */
+  last_drill: LastDrill | null,
   /** How its last runs ended, oldest first. */
   outcomes: Array<Outcome>,
   /** When something of it runs next. */
@@ -1681,6 +1891,18 @@ export type TableCount = {
   /** The table; `schema.table` where the database has schemas, each part quoted as SQL would where it must be. */
   table: string,
   /** Rows. */
+  rows: number,
+}
+
+/** One table that was brought back. */
+export type TableRestored = {
+  /** The table in the backup. */
+  table: string,
+  /** What it is called now. */
+  name: string,
+  /** The address of the database that it is in. */
+  target: string,
+  /** Its rows. */
   rows: number,
 }
 
@@ -1731,7 +1953,7 @@ export type TimelineEntry = {
 }
 
 /** What can happen to a backup. */
-export type TimelineEvent = "opened" | "tool" | "read_back" | "manifest" | "failed" | "cancelled" | "interrupted" | "missed" | "skipped" | "adopted" | "verified" | "corrupt" | "not_verified" | "pinned" | "unpinned" | "noted" | "downloaded" | "restored" | "deleted";
+export type TimelineEvent = "opened" | "tool" | "read_back" | "manifest" | "failed" | "cancelled" | "interrupted" | "missed" | "skipped" | "adopted" | "verified" | "corrupt" | "not_verified" | "pinned" | "unpinned" | "noted" | "downloaded" | "restored" | "rehearsed" | "not_rehearsed" | "deleted";
 
 /** How much TLS a connection must have. */
 export type Tls = "disable" | "prefer" | "require" | "verify-full";
@@ -1804,6 +2026,7 @@ export interface Commands {
   run_backup: { args: RunBackup; answer: RunBegun }
   cancel_run: { args: ById; answer: null }
   verify_backup: { args: ById; answer: null }
+  drill_backup: { args: ById; answer: null }
   pin_backup: { args: PinBackup; answer: Backup }
   note_backup: { args: NoteBackup; answer: Backup }
   preview_delete: { args: PreviewDelete; answer: DeletePreview }
@@ -1818,6 +2041,11 @@ export interface Commands {
   undo_restore: { args: ById; answer: Restore }
   list_kept: { args: Nothing; answer: Array<RestoreDetail> }
   forget_kept: { args: ById; answer: Restore }
+  open_backup: { args: ById; answer: OpenedBackup }
+  list_rows: { args: ListRows; answer: RowPage }
+  export_table: { args: ExportTable; answer: Exported | null }
+  restore_table: { args: RestoreTable; answer: TableRestored }
+  close_opened: { args: ById; answer: null }
   list_keys: { args: Nothing; answer: Array<Key> }
   create_key: { args: CreateKey; answer: KeyMade }
   import_key: { args: ImportKey; answer: Key }

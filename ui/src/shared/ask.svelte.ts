@@ -8,6 +8,8 @@ class Ask {
   /** What the restore sheet is about. */
   restore: { backup_id: string | null; file: string | null; restore_id?: string | null } | null = $state.raw(null)
 
+  /** Which backup is looked into. */
+  inside: string | null = $state(null)
   /** Which restore in place of live data is to be taken back. */
   undo: string | null = $state(null)
   /** Of which one what is kept for that is to go now. */

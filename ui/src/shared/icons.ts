@@ -19,6 +19,7 @@ export const icons = {
   copy: 'copy',
   sources: 'database',
   download: 'download',
+  drill: 'flask-conical',
   more: 'ellipsis',
   missing: 'file-question-mark',
   file: 'file-text',

@@ -1,6 +1,6 @@
 /** The sentence that says how well a source is protected, from its parts. */
 import { ago, duration, roughly } from '../i18n/format.svelte'
-import { type Sayable, sayError, t } from '../i18n/index.svelte'
+import { type Sayable, sayError, t, word } from '../i18n/index.svelte'
 
 export interface ProtectionParts {
   state: 'protected' | 'at_risk' | 'unprotected'
@@ -33,4 +33,14 @@ export function reasonSentence(p: ProtectionParts): string {
   return t(p.restore_ms < 60_000 ? 'protection.restore_takes' : 'protection.restore_about', {
     time: p.restore_ms < 60_000 ? duration(Math.round(p.restore_ms / 1000) * 1000) : roughly(p.restore_ms),
   })
+}
+
+/** "Rehearsed 2 days ago: restored and counted." Nothing where none was, and where the reason for worry says it already. */
+export function drillSentence(
+  last: { state: string; level: string | null; at: string } | null,
+  p: { cause: string | null },
+): string {
+  if (!last || p.cause === 'drill_failed') return ''
+  if (last.state === 'failed') return t('drill.source_failed', { ago: ago(last.at) })
+  return t('drill.source', { ago: ago(last.at), level: word('drill.level', last.level ?? 'bytes') })
 }

@@ -26,6 +26,7 @@ export async function start(
   }
   ask.palette = ask.shortcuts = ask.backup = false
   ask.restore = null
+  ask.inside = null
   toasts.list = []
   router.guard = null
   window.location.hash = path

@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState, CopyState};
+use coffre_model::drill::{Drill, DrillState};
 use coffre_model::error::Details;
 use coffre_model::journal::Entry;
 use coffre_model::manifest::Manifest;
 use coffre_model::restore::{Restore, RestoreMode, RestoreState};
+use coffre_model::throw_away::DrillLevel;
 use coffre_model::{Code, Error, Result};
 use serde::Serialize;
 use ts_rs::TS;
@@ -88,6 +90,10 @@ pub enum Event {
     Downloaded,
     /// It was restored.
     Restored,
+    /// A restore of it was rehearsed, as deep as this machine can.
+    Rehearsed,
+    /// A rehearsal found it not to hold, or could not be carried out.
+    NotRehearsed,
     /// It was deleted.
     Deleted,
 }
@@ -107,6 +113,8 @@ pub struct BackupDetail {
     pub places: usize,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
+    /// Every drill of it, newest first.
+    pub drills: Vec<Drill>,
     /// How safe its source is now.
     pub protection: Protection,
     /// When its plan runs next.
@@ -124,11 +132,30 @@ fn facts(pairs: impl IntoIterator<Item = (&'static str, serde_json::Value)>) -> 
     given.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// What is proven: by the backup's own state, and by the newest restore of it that came to its end.
-fn proofs(backup: &Backup, restores: &[Restore]) -> Proofs {
+/// What is proven: by the backup's own state, and by the newest restore of it, real or rehearsed, that got so far. A rehearsal since that did not
+/// says that it holds no more, and then nothing older counts.
+fn proofs(backup: &Backup, restores: &[Restore], drills: &[Drill]) -> Proofs {
     let verified = backup.state == BackupState::Verified;
     let done = |restore: &&Restore| restore.state == RestoreState::Done && restore.mode != RestoreMode::DryRun;
     let restored = restores.iter().find(done);
+    let since = restored.and_then(|restore| restore.ended_at);
+    // What says something of a restore: one that loaded it, or one that found it not to hold.
+    let says = |drill: &&Drill| match drill.state {
+        DrillState::Done => drill.level >= Some(DrillLevel::Restored),
+        DrillState::Failed => drill.error.as_ref().is_some_and(|error| error.code() == Code::VerifyMismatch),
+        _ => false,
+    };
+    let drill = drills.iter().find(says).filter(|drill| drill.ended_at >= since);
+    if let Some(drill) = drill {
+        return Proofs {
+            bytes_read: verified,
+            structure_read: verified,
+            restored: drill.level >= Some(DrillLevel::Restored),
+            rows_equal: drill.level == Some(DrillLevel::Counted),
+            restored_at: drill.ended_at.filter(|_| drill.state == DrillState::Done),
+            restore_ms: drill.restore_ms.filter(|_| drill.state == DrillState::Done),
+        };
+    }
     let took = restored.and_then(|restore| Some(restore.ended_at? - restore.started_at));
     Proofs {
         bytes_read: verified,
@@ -149,7 +176,13 @@ fn proofs(backup: &Backup, restores: &[Restore]) -> Proofs {
 }
 
 /// What happened, from the row, the manifest as it was written, the journal and the restores. Only what has a time is told.
-fn timeline(backup: &Backup, manifest: Option<&Manifest>, journal: &[Entry], restores: &[Restore]) -> Vec<TimelineEntry> {
+fn timeline(
+    backup: &Backup,
+    manifest: Option<&Manifest>,
+    journal: &[Entry],
+    restores: &[Restore],
+    drills: &[Drill],
+) -> Vec<TimelineEntry> {
     let mut found = Vec::new();
     let mut add = |at: DateTime<Utc>, event: Event, facts: Details, duration_ms: Option<u64>| {
         found.push(TimelineEntry {
@@ -233,6 +266,18 @@ fn timeline(backup: &Backup, manifest: Option<&Manifest>, journal: &[Entry], res
         let took = took.and_then(|took| u64::try_from(took).ok());
         add(restore.ended_at.unwrap_or(restore.started_at), Event::Restored, told, took);
     }
+    for drill in drills {
+        let event = match drill.state {
+            DrillState::Done => Event::Rehearsed,
+            DrillState::Failed => Event::NotRehearsed,
+            // What was stopped or cut off says nothing.
+            DrillState::Running | DrillState::Interrupted | DrillState::Cancelled => continue,
+        };
+        let code = drill.error.as_ref().map(|error| error.code().as_str());
+        let level = drill.level.map(DrillLevel::as_str);
+        let told = facts([("level", level.into()), ("rows", drill.rows.into()), ("code", code.into())]);
+        add(drill.ended_at.unwrap_or(drill.started_at), event, told, drill.restore_ms);
+    }
     // Stable: what has the same time stays in the order in which it happens.
     found.sort_by_key(|entry| entry.at);
     found
@@ -295,6 +340,7 @@ impl Window {
         let backup = backup_by_id(&coffre, &id)?;
         let manifest = coffre.manifest(&backup)?;
         let restores = coffre.engine.catalogue.restores_of(&id)?;
+        let drills = coffre.drills(&backup)?;
         let journal = coffre.engine.catalogue.journal_about(&id)?;
         let source = coffre.engine.catalogue.known_source_by_id(&backup.source_id)?;
         let adapter = match &manifest {
@@ -305,8 +351,9 @@ impl Window {
         Ok(BackupDetail {
             adapter,
             places: places_of(&backup, &around),
-            proofs: proofs(&backup, &restores),
-            timeline: timeline(&backup, manifest.as_ref(), &journal, &restores),
+            proofs: proofs(&backup, &restores, &drills),
+            timeline: timeline(&backup, manifest.as_ref(), &journal, &restores, &drills),
+            drills,
             protection: protection(&coffre, &source, &around)?,
             next_run_at: None,
             remedy: backup.error.as_ref().and_then(remedy),

@@ -21,6 +21,7 @@ use super::sources::{adapter_of, source_by_id};
 use super::{Window, one, tags};
 use crate::Coffre;
 use crate::backups::{By, Manual};
+use crate::drills::Drilled;
 use crate::schedules::Telling;
 
 /// The most rows on a page.
@@ -109,8 +110,8 @@ impl From<Stats> for BackupStats {
 /// A page of the list.
 #[derive(Debug, Serialize, TS)]
 pub struct BackupPage {
-    /// The backups.
-    pub backups: Vec<Backup>,
+    /// The backups, each with what its last drill showed.
+    pub backups: Vec<Drilled>,
     /// How many there are on all pages.
     pub total: u64,
     /// The page, from 1.
@@ -238,7 +239,7 @@ impl Window {
             per_page: query.per_page,
         })?;
         Ok(BackupPage {
-            backups: page.backups,
+            backups: coffre.with_drills(page.backups)?,
             total: page.total,
             page: query.page,
             per_page: query.per_page,

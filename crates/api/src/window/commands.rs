@@ -94,6 +94,7 @@ commands! {
     run_backup: super::backups::RunBackup => super::backups::RunBegun;
     cancel_run: ById => ();
     verify_backup: ById => ();
+    drill_backup: ById => ();
     pin_backup: super::backups::PinBackup => coffre_model::backup::Backup;
     note_backup: super::backups::NoteBackup => coffre_model::backup::Backup;
     preview_delete: super::deletes::PreviewDelete => super::deletes::DeletePreview;
@@ -109,6 +110,12 @@ commands! {
     undo_restore: ById => coffre_model::restore::Restore;
     list_kept: Nothing => Vec<super::undos::RestoreDetail>;
     forget_kept: ById => coffre_model::restore::Restore;
+
+    open_backup: ById => super::inside::OpenedBackup;
+    list_rows: super::inside::ListRows => coffre_model::throw_away::RowPage;
+    export_table: super::inside::ExportTable => Option<crate::inside::Exported>;
+    restore_table: super::inside::RestoreTable => crate::inside::TableRestored;
+    close_opened: ById => ();
 
     list_keys: Nothing => Vec<coffre_model::key::Key>;
     create_key: super::keys::CreateKey => super::keys::KeyMade;

@@ -15,8 +15,10 @@ pub mod deletes;
 pub mod destinations;
 pub mod dialogs;
 pub mod drafts;
+mod drills;
 pub mod events;
 pub mod health;
+pub mod inside;
 pub mod journal;
 pub mod keys;
 mod looks;
@@ -92,6 +94,7 @@ struct Inner {
     events: Events,
     door: RwLock<Door>,
     works: Works,
+    insides: inside::Insides,
     looks: Mutex<Looks>,
     confirmations: Mutex<Confirmations>,
     figures: Mutex<overview::Known>,
@@ -175,6 +178,7 @@ impl Window {
             dialogs: setup.dialogs,
             events: Events::new(setup.sink)?,
             works: Works::default(),
+            insides: inside::Insides::default(),
             looks: Mutex::default(),
             confirmations: Mutex::default(),
             figures: Mutex::default(),
@@ -286,6 +290,7 @@ impl Window {
         // First: what it runs is due again at the next start, and is not taken for what a person cancelled.
         self.stop_clockwork();
         self.works().cancel_all();
+        self.0.insides.close_all();
         let ended = self.works().wait_for(Duration::from_secs(20));
         let door = std::mem::replace(
             &mut *self.0.door.write().unwrap_or_else(PoisonError::into_inner),
@@ -349,6 +354,7 @@ impl Window {
                 tracing::warn!(%error, "settle replacements of live data");
             }
             window.look_at_silent_destinations(&coffre);
+            window.0.insides.close_unused(inside::UNUSED);
         });
         if let Err(error) = spawned {
             self.0.looking_around.store(false, Ordering::SeqCst);

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use coffre_engine::verify::Check;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
+use coffre_model::drill::Drill;
 use coffre_model::restore::{Restore, RestoreState};
 use coffre_model::source::Source;
 use coffre_model::{Code, Error, Id, Result};
@@ -192,6 +193,28 @@ impl Window {
         self.dialogs().notify(&Notice {
             title: self.words().say("notice.not_verified", &facts),
             body: self.sentences(error),
+            urgent: true,
+            route: format!("/backups/{}", backup.id),
+        });
+    }
+
+    /// Tells that a rehearsed restore failed.
+    pub(super) fn tell_drilled(&self, backup: &Backup, outcome: &Result<Drill>) {
+        let error = match outcome {
+            Ok(drill) => crate::drills::verdict(drill),
+            Err(error) => Some(error.clone()),
+        };
+        let Some(error) = error else { return };
+        if matches!(error.code(), Code::Cancelled | Code::Interrupted | Code::Busy) || !self.is_on(Kind::Failure.setting()) {
+            return;
+        }
+        let facts = [
+            ("backup", backup.code.as_str().into()),
+            ("source", backup.source.as_str().into()),
+        ];
+        self.dialogs().notify(&Notice {
+            title: self.words().say("notice.drill_failed", &facts),
+            body: self.sentences(&error),
             urgent: true,
             route: format!("/backups/{}", backup.id),
         });

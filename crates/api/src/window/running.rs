@@ -38,6 +38,10 @@ pub enum RunningNoun {
     Download,
     /// A restore in place of live data is taken back.
     Undo,
+    /// A restore is rehearsed into a throw-away database.
+    Drill,
+    /// A backup is loaded into a throw-away database, to be looked into.
+    Open,
 }
 
 /// A piece of work that goes on.
@@ -120,6 +124,11 @@ impl Works {
     /// Whether nothing goes on, not even work that has no id yet.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// Whether work of this process will be known under this id, or is already.
+    fn is_known(&self, id: &Id) -> bool {
+        self.lock().values().any(|work| work.about.id.as_ref() == Some(id))
     }
 
     /// Sources that work was begun on which has no id yet: its row may be in the catalogue already.
@@ -265,7 +274,15 @@ fn begun(about: &About, id: Id) -> Vec<Tag> {
             changed
         }
         RunningNoun::Restore | RunningNoun::Undo => tags(&[Noun::Running, Noun::Restores, Noun::Overview]),
-        RunningNoun::Verify | RunningNoun::Download => tags(&[Noun::Running, Noun::Overview]),
+        RunningNoun::Verify | RunningNoun::Download | RunningNoun::Open => tags(&[Noun::Running, Noun::Overview]),
+        RunningNoun::Drill => {
+            let mut changed = tags(&[Noun::Running, Noun::Overview]);
+            changed.push(Tag {
+                noun: Noun::Backups,
+                id: Some(id),
+            });
+            changed
+        }
     }
 }
 
@@ -273,7 +290,8 @@ fn begun(about: &About, id: Id) -> Vec<Tag> {
 fn ended(about: &About) -> Vec<Tag> {
     let mut changed = tags(&[Noun::Running, Noun::Overview, Noun::Journal, Noun::Backups]);
     match about.noun {
-        RunningNoun::Backup | RunningNoun::Verify => {
+        // What a drill finds of a copy is written down as by a verification; and it measured how long a restore takes.
+        RunningNoun::Backup | RunningNoun::Verify | RunningNoun::Drill | RunningNoun::Open => {
             changed.extend(tags(&[
                 Noun::Sources,
                 Noun::Plans,
@@ -454,7 +472,39 @@ impl Window {
                 cancellable: false,
             });
         }
+        self.add_drills_elsewhere(&coffre, &mut found)?;
         Ok(found)
+    }
+
+    /// Drills that another process on this home carries out.
+    fn add_drills_elsewhere(&self, coffre: &Coffre, found: &mut Vec<Running>) -> Result<()> {
+        for drill in coffre.engine.catalogue.live_drills()? {
+            // The lease of a backup is held by one of us alone.
+            if found.iter().any(|running| running.id == drill.backup_id) || self.works().is_known(&drill.backup_id) {
+                continue;
+            }
+            let source = coffre.engine.catalogue.known_source(&drill.source_id.to_string())?;
+            found.push(Running {
+                id: drill.backup_id,
+                noun: RunningNoun::Drill,
+                source: source.name.clone(),
+                source_id: Some(drill.source_id),
+                adapter: super::sources::adapter_of(coffre, &source),
+                plan: None,
+                started_at: drill.started_at,
+                progress: Progress {
+                    id: Some(drill.backup_id),
+                    step: Step::Preparing,
+                    done: 0,
+                    total: None,
+                    estimated: false,
+                },
+                elsewhere: true,
+                cancelling: false,
+                cancellable: false,
+            });
+        }
+        Ok(())
     }
 
     /// Cancels running work; answers once it has ended.

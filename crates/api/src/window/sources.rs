@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use coffre_model::address::Address;
 use coffre_model::backup::{BackupState, BackupType};
 use coffre_model::database::{DatabaseKind, Probe};
+use coffre_model::drill::LastDrill;
 use coffre_model::plan::{Plan, Retention};
 use coffre_model::protection::ProtectionState;
 use coffre_model::source::{Source, SourceOptions};
@@ -60,6 +61,8 @@ pub struct SourceRow {
     pub protection: Protection,
     /// Its plans.
     pub plans: Vec<Named>,
+    /// What the last drill of any of its backups showed.
+    pub last_drill: Option<LastDrill>,
     /// How its last runs ended, oldest first.
     #[ts(type = "Array<Outcome>")]
     pub outcomes: Vec<BackupState>,
@@ -249,6 +252,7 @@ impl Window {
                     name: plan.name.clone(),
                 })
                 .collect(),
+            last_drill: catalogue.last_drill_of_source(&source.id, false)?,
             outcomes: catalogue.last_states(&source.id, OUTCOMES)?,
             next_run_at: None,
             running: running.contains(&source.id),

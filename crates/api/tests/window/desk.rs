@@ -305,6 +305,18 @@ pub(crate) fn make_slow_database(path: &Path) {
     connection.close().unwrap();
 }
 
+/// The private folders of work that goes on: below the one of each process.
+pub(crate) fn private_folders(home: &Path) -> Vec<PathBuf> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect()
+    };
+    list(&home.join("runtime")).iter().flat_map(|owner| list(owner)).collect()
+}
+
 pub(crate) fn is_invalidated(event: &Value, noun: &str) -> bool {
     let tags = event["tags"].as_array();
     event["type"] == "invalidated" && tags.is_some_and(|tags| tags.iter().any(|tag| tag["noun"] == noun))

@@ -5,10 +5,12 @@
 mod backups;
 mod catalogue;
 mod desk;
+mod drills;
 mod failures;
 mod first_start;
 mod forms;
 mod hostile;
+mod inside;
 mod keys;
 mod lists;
 mod lost;

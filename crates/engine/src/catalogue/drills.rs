@@ -1,6 +1,6 @@
 //! Drills: rehearsed restores and what they showed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use coffre_model::drill::{Drill, DrillState, LastDrill};
@@ -118,6 +118,16 @@ impl Catalogue {
         let sql =
             format!("SELECT * FROM drills WHERE source_id = ?1 AND {ENDED} {measured} ORDER BY started_at DESC, id DESC LIMIT 1");
         self.read(|c| one(c, "drills", &sql, [source.to_string()], |row| short(&read(row)?)))
+    }
+
+    /// Drills that go on now, here or in another process.
+    pub fn live_drills(&self) -> Result<Vec<Drill>> {
+        let dead: BTreeSet<Id> = self.dead_drills()?.into_iter().map(|drill| drill.id).collect();
+        let running = self.read(|c| {
+            let sql = "SELECT * FROM drills WHERE state = 'running' ORDER BY started_at, id";
+            all(c, "drills", sql, [], read)
+        })?;
+        Ok(running.into_iter().filter(|drill| !dead.contains(&drill.id)).collect())
     }
 
     /// Drills that are `running` without a live lease.

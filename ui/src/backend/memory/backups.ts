@@ -2,7 +2,7 @@
 import type { Backend } from '../backend'
 import type * as T from '../generated'
 import type { Core } from './core'
-import { codeOf, HOUR, hash, type PlanData, type SourceData } from './data'
+import { codeOf, hash, type PlanData, type SourceData } from './data'
 import { nextRun } from './plans'
 import { protectionOf } from './sources'
 
@@ -143,7 +143,7 @@ export function listBackups(core: Core, query: T.BackupQuery): T.BackupPage {
   const start = (query.page - 1) * query.per_page
   const verified = found.filter((b) => b.state === 'verified')
   return {
-    backups: found.slice(start, start + query.per_page),
+    backups: found.slice(start, start + query.per_page).map((b) => ({ ...b, last_drill: core.drills.last(b.id) })),
     total: found.length,
     page: query.page,
     per_page: query.per_page,
@@ -191,11 +191,17 @@ export function detail(core: Core, backup: T.Backup): T.BackupDetail {
         { code: backup.error.code },
       )
   }
-  const restored =
-    backup.state === 'verified' &&
-    s.restoreMs !== null &&
-    backup.type === 'daily' &&
-    backup.id === core.data.backups.find((b) => b.source_id === s.source.id && b.plan)?.id
+  const drills = core.drills.of(backup.id)
+  const last = drills.find((d) => d.state === 'done' || d.state === 'failed')
+  const rehearsed = last?.state === 'done' && last.level === 'counted' ? last : null
+  for (const d of drills)
+    if (d.ended_at && (d.state === 'done' || d.state === 'failed'))
+      step(
+        d.state === 'done' ? 'rehearsed' : 'not_rehearsed',
+        Date.parse(d.ended_at),
+        { level: d.level, rows: d.rows, code: d.error?.code ?? null },
+        d.restore_ms,
+      )
   const file = backup.copies[0]?.key.split('/').pop() ?? ''
   const plan = core.data.plans.find((p) => p.plan.id === backup.plan_id)
   const next = plan ? nextRun(core, plan) : null
@@ -211,11 +217,12 @@ export function detail(core: Core, backup: T.Backup): T.BackupDetail {
     proofs: {
       bytes_read: backup.state === 'verified',
       structure_read: backup.state === 'verified',
-      restored,
-      rows_equal: restored,
-      restored_at: restored ? core.iso(core.now() - 9 * HOUR) : null,
-      restore_ms: restored ? s.restoreMs : null,
+      restored: rehearsed !== null || last?.level === 'restored',
+      rows_equal: rehearsed !== null,
+      restored_at: rehearsed?.ended_at ?? null,
+      restore_ms: rehearsed?.restore_ms ?? null,
     },
+    drills,
     manifest: written
       ? {
           ...backup,
@@ -276,6 +283,12 @@ export function backupCommands(
   | 'runBackup'
   | 'cancelRun'
   | 'verifyBackup'
+  | 'drillBackup'
+  | 'openBackup'
+  | 'listRows'
+  | 'exportTable'
+  | 'restoreTable'
+  | 'closeOpened'
   | 'pinBackup'
   | 'noteBackup'
   | 'previewDelete'
@@ -328,6 +341,21 @@ export function backupCommands(
         },
       })
       core.invalidate('running')
+      return null
+    },
+    drillBackup: async ({ id }) => {
+      core.drills.start(core.backup(id))
+      return null
+    },
+    openBackup: ({ id }) => core.drills.open(core.backup(id)),
+    listRows: async (asked) => core.drills.rows(asked),
+    exportTable: async ({ id, table, format }) => {
+      const path = core.options.chosen === undefined ? `/home/anna/${table}.${format}` : core.options.chosen
+      return core.drills.exported(id, table, format, path)
+    },
+    restoreTable: async (asked) => core.drills.bringBack(asked),
+    closeOpened: async ({ id }) => {
+      core.drills.close(id)
       return null
     },
     pinBackup: async ({ id, pinned }) => edit(core, id, { pinned }, pinned ? 'backup.pin' : 'backup.unpin'),

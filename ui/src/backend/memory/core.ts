@@ -5,9 +5,10 @@
 import type { Backend } from '../backend'
 import type * as T from '../generated'
 import { type Data, type DestinationData, idOf, makeData, type PlanData, random, type SourceData } from './data'
+import { type DrillEnd, Drills } from './drills'
 import { type ErrorText, errorOf } from './errors'
 import { journalOf } from './journal'
-import { Replaces } from './replaces'
+import { type Host, Replaces } from './replaces'
 import { Works } from './work'
 
 export interface MemoryOptions {
@@ -34,6 +35,8 @@ export interface MemoryOptions {
   secrets?: T.SecretState
   /** What replacements of live data are refused with when they look at it, one after the other. */
   refuse?: ErrorText[]
+  /** How the next rehearsed restores end, one after the other. */
+  drills?: DrillEnd[]
   /** The catalogue cannot be read. */
   damaged?: boolean
 }
@@ -43,6 +46,7 @@ export class Core {
   readonly works: Works
   readonly options: MemoryOptions
   readonly replaces: Replaces
+  readonly drills: Drills
   readonly restores: T.Restore[] = []
   readonly restorePlans = new Map<string, T.RestorePlan>()
   readonly settings = new Map<string, string>()
@@ -70,7 +74,7 @@ export class Core {
     if (options.language) this.settings.set('language', options.language)
     this.journal = options.empty ? [] : journalOf(this.data, this.#now)
     this.works = new Works((event) => this.push(event), options.live ?? false)
-    this.replaces = new Replaces({
+    const host: Host = {
       data: this.data,
       works: this.works,
       now: () => this.now(),
@@ -82,7 +86,9 @@ export class Core {
       undoDays: () => Number(this.settings.get('undo_keep_days') ?? 7),
       refusal: () => options.refuse?.shift() ?? null,
       restores: this.restores,
-    })
+    }
+    this.replaces = new Replaces(host)
+    this.drills = new Drills(host, () => options.drills?.shift() ?? 'counted')
   }
 
   store(): T.SecretStore {

@@ -107,6 +107,29 @@ const texts = {
     en: ['{target} is not empty. Nothing that exists is ever touched.', 'Choose a new name.'],
     fr: ['{target} n’est pas vide. Rien de ce qui existe n’est jamais touché.', 'Choisissez un nouveau nom.'],
   },
+  restored_rows_differ: {
+    code: 'VERIFY_MISMATCH',
+    en: ['The table {table} has {found_rows} rows; the backup has {expected_rows}.', 'Do not rely on this backup.'],
+    fr: ['La table {table} a {found_rows} lignes ; la sauvegarde en a {expected_rows}.', 'Ne comptez pas dessus.'],
+  },
+  pg_server_missing: {
+    code: 'TOOL_MISSING',
+    en: ['No PostgreSQL server program of version {needed} was found.', 'Install it; it need not run.'],
+    fr: [
+      'Aucun programme serveur de PostgreSQL {needed} n’a été trouvé.',
+      'Installez-le ; il n’a pas besoin de tourner.',
+    ],
+  },
+  inside_closed: {
+    code: 'NOT_FOUND',
+    en: ['This backup is no longer open.', 'Open it again; that loads it anew.'],
+    fr: ['Cette sauvegarde n’est plus ouverte.', 'Ouvrez-la de nouveau : elle sera rechargée.'],
+  },
+  inside_name_taken: {
+    code: 'REFUSED',
+    en: ['{target} has something called {name} already. Nothing was changed.', 'Choose another name.'],
+    fr: ['{target} contient déjà quelque chose du nom de {name}. Rien n’a été changé.', 'Choisissez un autre nom.'],
+  },
   replace_rows_changed: {
     code: 'REFUSED',
     en: ['Rows have come or gone since the preview was shown.', 'Look at the preview again.'],

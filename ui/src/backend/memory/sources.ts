@@ -31,7 +31,7 @@ export function protectionOf(core: Core, s: SourceData): T.Protection {
     last_verified_at: verified?.ended_at ?? null,
     copies: copies.length,
     places: sites.size,
-    restore_ms: s.restoreMs,
+    restore_ms: core.drills.lastOfSource(s.source.id)?.restore_ms ?? s.restoreMs,
     error: failed?.error ?? null,
     error_backup_id: failed?.id ?? null,
   }
@@ -55,6 +55,7 @@ export function sourceRow(core: Core, s: SourceData): T.SourceRow {
     protection: protectionOf(core, s),
     plans: plans.map((p) => ({ id: p.plan.id, name: p.plan.name })),
     outcomes,
+    last_drill: core.drills.lastOfSource(s.source.id),
     next_run_at: next.length ? core.iso(Math.min(...next)) : null,
     running: core.works.list.some((w) => w.running.source_id === s.source.id),
   }

@@ -3,9 +3,21 @@ import { asCoffreError, type Backup, backend } from '../../backend'
 import { type Key, sayError, t } from '../../i18n/index.svelte'
 import { ask } from '../../shared/ask.svelte'
 import type { IconName } from '../../shared/icons'
+import { router } from '../../shared/router.svelte'
 import { toasts } from '../../shared/toasts.svelte'
 
-export type Action = 'restore' | 'download' | 'raw' | 'verify' | 'pin' | 'note' | 'sheet' | 'delete' | 'cancel'
+export type Action =
+  | 'restore'
+  | 'drill'
+  | 'open'
+  | 'download'
+  | 'raw'
+  | 'verify'
+  | 'pin'
+  | 'note'
+  | 'sheet'
+  | 'delete'
+  | 'cancel'
 
 async function attempt<T>(act: () => Promise<T>): Promise<T | undefined> {
   try {
@@ -28,6 +40,8 @@ export class Actions {
     const readable = b.copies.some((c) => c.state === 'stored' || c.state === 'verified')
     switch (action) {
       case 'restore':
+      case 'drill':
+      case 'open':
       case 'download':
       case 'raw':
       case 'verify':
@@ -49,6 +63,8 @@ export class Actions {
     const all: [Action, IconName, Key, () => void][] = [
       ['cancel', 'cancelled', 'backups.do.cancel', () => void this.cancel(b)],
       ['restore', 'restore', 'backups.do.restore', () => this.restore(b)],
+      ['drill', 'drill', 'backups.do.drill', () => void this.drill(b)],
+      ['open', 'table', 'backups.do.open', () => this.open(b)],
       ['download', 'download', 'backups.do.download', () => void this.download(b)],
       ['raw', 'download', 'backups.do.raw', () => void this.download(b, true)],
       ['verify', 'verified', 'backups.do.verify', () => void this.verify(b)],
@@ -69,6 +85,15 @@ export class Actions {
 
   restore(b: Backup): void {
     ask.restore = { backup_id: b.id, file: null }
+  }
+  async drill(b: Backup): Promise<void> {
+    const begun = await attempt(() => backend().drillBackup({ id: b.id }))
+    // The panel shows it as it goes.
+    if (begun !== undefined && router.parts[1] !== b.id)
+      toasts.show(t('backups.drilling', { source: b.source }), { icon: 'drill' })
+  }
+  open(b: Backup): void {
+    ask.inside = b.id
   }
   async download(b: Backup, raw = false): Promise<void> {
     const saved = await attempt(() => backend().downloadBackup({ id: b.id, raw }))

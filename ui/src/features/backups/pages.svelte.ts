@@ -10,6 +10,7 @@ import {
   type BackupStats,
   backend,
   type CoffreError,
+  type Drilled,
   hear,
 } from '../../backend'
 
@@ -29,7 +30,7 @@ export interface Row {
   index: number
   top: number
   height: number
-  backup: Backup | undefined
+  backup: Drilled | undefined
 }
 
 export type Filters = Omit<BackupQuery, 'page' | 'per_page'>
@@ -47,7 +48,7 @@ export class Pages {
   /** Grows with every answer, so that what depends on the pages is worked out again. */
   version = $state(0)
   #filters: Filters
-  #pages = new Map<number, Backup[]>()
+  #pages = new Map<number, Drilled[]>()
   #asked = new Set<number>()
   #round = 0
   #tops: number[] = [0]
@@ -163,7 +164,7 @@ export class Pages {
     return this.#tops.at(-1) ?? 0
   }
 
-  at(index: number): Backup | undefined {
+  at(index: number): Drilled | undefined {
     void this.version
     return this.#pages.get(Math.floor(index / PER_PAGE) + 1)?.[index % PER_PAGE]
   }

@@ -1,0 +1,134 @@
+// A restore is rehearsed in the real window, and a backup is opened: what was proved stands with the backup and its source, rows are as they
+// were, and nothing is left of either.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { answerDialog, folder, Key, open, test, until } from './desktop.mjs'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const SHEET = '[role=dialog]'
+const PANEL = '[aria-label="Chosen backup"]'
+
+/** What axe finds in the window as it stands. */
+async function findings(desk) {
+  await desk.driver.executeScript(AXE)
+  return desk.driver.executeAsyncScript(`
+    const done = arguments[0]
+    window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })
+      .then((r) => done(r.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target).join(' | '))), (e) => done([String(e)]))`)
+}
+
+/** Pictures of what lies open: both languages and themes, wide and narrow. Nothing of it may be wider than its window, and axe finds nothing. */
+async function pictures(desk, name) {
+  const problems = []
+  const set = async (key, value, is) => {
+    await desk.invoke('set_setting', { args: { key, value } })
+    await until(`${key} ${value}`, () => desk.driver.executeScript(is, value))
+  }
+  for (const language of ['fr', 'en']) {
+    await set('language', language, 'return document.documentElement.lang === arguments[0]')
+    for (const theme of ['dark', 'light']) {
+      await set('theme', theme, 'return document.documentElement.dataset.theme === arguments[0]')
+      for (const [width, height] of theme === 'dark' ? [[1280, 832]] : [[960, 800], [1280, 832]]) {
+        await desk.resize(width, height)
+        await until('the size', async () => Math.abs((await desk.driver.executeScript('return innerWidth')) - width) < 20)
+        await desk.picture(`${name}.${language}.${theme}${width < 1000 ? '.960' : ''}`)
+        const wider = await desk.driver.executeScript(
+          'return [document.documentElement, ...document.querySelectorAll(".sheet,.sheet-head,.sheet-foot,.look-bar,.look-form,aside.panel,.look-tables")].filter((e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.className || "page")',
+        )
+        if (wider.length) problems.push(`${name} ${language} ${width}: wider than the window: ${wider}`)
+        for (const finding of await findings(desk)) problems.push(`${name} ${language} ${theme}: ${finding}`)
+      }
+    }
+  }
+  assert.deepEqual(problems, [])
+}
+
+const query = (file, sql) => execFileSync('sqlite3', ['-cmd', '.timeout 5000', file, sql]).toString().trim()
+
+/** The private folders of work that goes on, below the one of each process. */
+const left = (home) =>
+  readdirSync(join(home, 'runtime'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .flatMap((entry) => readdirSync(join(home, 'runtime', entry.name)))
+
+test('a backup is rehearsed, told with its source, opened, searched, exported, and nothing of it is left', async () => {
+  const place = folder()
+  const file = join(place, 'shop.db')
+  query(
+    file,
+    `CREATE TABLE orders(id INTEGER PRIMARY KEY, customer TEXT, note TEXT, paid REAL, receipt BLOB, created_at TEXT, shipped_at TEXT, address TEXT, city TEXT, country TEXT);
+     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2400)
+     INSERT INTO orders SELECT i, 'Customer '||i, CASE i%4 WHEN 0 THEN NULL WHEN 1 THEN '' WHEN 2 THEN '<b>bold</b> & co' ELSE replace(hex(zeroblob(300)),'0','long ') END,
+       i*1.5, randomblob(6), '2026-11-20 10:00:00', NULL, i||' rue des Écoles', 'Paris', 'FR' FROM n;
+     CREATE TABLE settings(k TEXT, v TEXT); CREATE TABLE audit(at TEXT);`,
+  )
+  const desk = await open()
+  await desk.coffre('source', 'add', `sqlite://${file}`, '--name', 'shop')
+  await desk.coffre('backup', '--source', 'shop')
+  await desk.go('/backups')
+  await desk.read('shop')
+  const [backup] = (await desk.coffre('list')).backups
+  await desk.go(`/backups/${backup.id}`)
+  await desk.read(/A rehearsal restores it into a throw-away database/, PANEL)
+  await desk.picture('drill-0-never.en.light')
+
+  await desk.click('button', 'Rehearse a restore')
+  await desk.read(/2,400 rows in 3 tables compared, all equal\./, PANEL)
+  await desk.read(/It took \d/, PANEL)
+  await desk.read('Restore rehearsed: restored and counted', PANEL)
+  await pictures(desk, 'drill-1-panel')
+  assert.deepEqual(left(desk.home), [])
+  const shown = (await desk.coffre('show', backup.id)).backup.last_drill
+  assert.equal(shown.level, 'counted')
+  await desk.go('/backups')
+  await desk.resize(1280, 832)
+  await desk.read('Rehearsed')
+  await desk.picture('drill-2-list.en.light')
+  await desk.go('/overview')
+  await desk.read(/Rehearsed just now: restored and counted\./)
+  await pictures(desk, 'drill-3-overview')
+  await desk.go(`/sources/${backup.source_id}`)
+  await desk.read(/Rehearsed .*: restored and counted\./)
+  await desk.picture('drill-4-source.en.light')
+
+  // Opened from the same panel.
+  await desk.go(`/backups/${backup.id}`)
+  await desk.click('button', 'Look inside…')
+  await desk.read('1 to 50 of 2,400', SHEET)
+  assert.equal(left(desk.home).length, 1)
+  const cells = () =>
+    desk.driver.executeScript(`return [...document.querySelectorAll('${SHEET} table tbody tr')].slice(0, 4).map((tr) => [...tr.children].map((td) => td.textContent.trim()))`)
+  const [one, two, , four] = await cells()
+  assert.deepEqual(one.slice(1, 4), ['1', 'Customer 1', 'empty'])
+  assert.deepEqual([two[3], four[3], four[7]], ['<b>bold</b> & co', 'NULL', 'NULL'])
+  assert.match(one[5], /^X'[0-9A-F]{12}'$/)
+  await pictures(desk, 'inside-1-rows')
+  await desk.write('Search the rows', '77 RUE DES éCOLES')
+  await desk.read('1 to 24 of 24', SHEET)
+  await desk.driver.executeScript(`document.querySelector('${SHEET} [data-row="1"]').click()`)
+  await desk.read('Row 2', SHEET)
+  await pictures(desk, 'inside-2-row')
+  await desk.keys(Key.ESCAPE)
+  await until('the row is closed', async () => !(await desk.has('button', 'Close the row')))
+
+  await desk.click('button', 'Bring the table back…')
+  await desk.write('New name', 'orders then')
+  await pictures(desk, 'inside-3-bring')
+  await desk.click('button', 'Bring back')
+  await desk.read('orders then is in shop: 2,400 rows', SHEET)
+  assert.equal(query(file, 'SELECT count(*), count(note) FROM "orders then"'), '2400|1800')
+  assert.equal(query(file, 'SELECT count(*) FROM orders'), '2400')
+
+  const to = join(place, 'orders.csv')
+  await desk.click('button', 'CSV…')
+  await answerDialog('Save as', to)
+  await until('the file is there', () => existsSync(to))
+  await desk.read('2,400 rows exported')
+  assert.equal(query(':memory:', `.import --csv ${to} t\nSELECT count(*) FROM t`), '2400')
+
+  await desk.click('button', 'Close', { inside: '.sheet-foot' })
+  await until('nothing is left', () => left(desk.home).length === 0)
+})
