@@ -243,6 +243,7 @@ export class MemoryBackend {
       copies: copies.length,
       places: sites.size,
       restore_ms: s.restoreMs,
+      behind: null,
       error: failed?.error ?? null,
       error_backup_id: failed?.id ?? null,
     }
@@ -766,6 +767,7 @@ export class MemoryBackend {
       return null
     },
     pinBackup: async ({ id, pinned }) => this.#edit(id, { pinned }, pinned ? 'backup.pin' : 'backup.unpin'),
+    acknowledgeBackup: async ({ id }) => this.#edit(id, { acknowledged_at: new Date(this.now()).toISOString() }, 'backup.acknowledge'),
     noteBackup: async ({ id, note }) => this.#edit(id, { note }, 'backup.note'),
     previewDelete: async ({ ids }) => {
       const chosen = ids.map((id) => this.#backup(id))
@@ -1221,6 +1223,7 @@ export class MemoryBackend {
     return {
       backup,
       adapter: s.adapter,
+      hooks: [],
       timeline,
       protection: this.#protection(s),
       next_run_at: next === null ? null : this.#iso(next),
