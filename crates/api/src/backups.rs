@@ -11,6 +11,7 @@ use coffre_engine::verify::{Check, verify};
 use coffre_model::backup::{Backup, BackupState, BackupType, Trigger};
 use coffre_model::compression::Compression;
 use coffre_model::destination::Destination;
+use coffre_model::hook::HookRun;
 use coffre_model::key::Key;
 use coffre_model::manifest::Manifest;
 use coffre_model::plan::Plan;
@@ -173,6 +174,11 @@ impl Coffre {
     /// A backup's manifest, where it got that far.
     pub fn manifest(&self, backup: &Backup) -> Result<Option<Manifest>> {
         self.engine.manifest(&backup.id)
+    }
+
+    /// What became of the commands before and after its run.
+    pub fn hook_runs(&self, backup: &Backup) -> Result<Vec<HookRun>> {
+        self.engine.catalogue.hook_runs(&backup.id)
     }
 
     /// Verifies a backup's copies.

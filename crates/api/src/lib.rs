@@ -10,6 +10,7 @@ pub mod destinations;
 pub mod drills;
 mod folder;
 pub mod inside;
+pub mod jobs;
 pub mod journals;
 pub mod keys;
 pub mod open;

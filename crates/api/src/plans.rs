@@ -5,6 +5,7 @@ use coffre_engine::scheduler;
 use coffre_model::backup::{BackupType, Kind};
 use coffre_model::compression::Compression;
 use coffre_model::destination::Destination;
+use coffre_model::hook::{HookFailure, Hooks};
 use coffre_model::key::Key;
 use coffre_model::plan::{Plan, PlanSchedule, Retention};
 use coffre_model::schedule::{Schedule, preset};
@@ -37,10 +38,56 @@ pub struct PlanChange {
     pub compression: Option<Compression>,
     /// The key; `Some(None)` ends encryption.
     pub key: Option<Option<Key>>,
+    /// Commands before and after its runs: fields that are set replace, others stay.
+    pub hooks: HookChange,
     /// What is kept: fields that are set replace, others stay.
     pub retention: Retention,
     /// First back to these rules, all of them.
     pub preset: Option<Retention>,
+}
+
+/// What changes about a plan's hooks. An empty command ends one.
+#[derive(Default)]
+pub struct HookChange {
+    /// The command before.
+    pub before: Option<Vec<String>>,
+    /// The command after.
+    pub after: Option<Vec<String>>,
+    /// How long each may take.
+    pub limit_seconds: Option<u64>,
+    /// What follows when the one before fails.
+    pub on_failure: Option<HookFailure>,
+}
+
+impl From<Hooks> for HookChange {
+    fn from(hooks: Hooks) -> Self {
+        HookChange {
+            before: Some(hooks.before),
+            after: Some(hooks.after),
+            limit_seconds: Some(hooks.limit_seconds),
+            on_failure: Some(hooks.on_failure),
+        }
+    }
+}
+
+impl HookChange {
+    /// What hooks become with it; nothing where there is no command any more.
+    fn applied(self, hooks: Option<&Hooks>) -> Result<Option<Hooks>> {
+        let old = hooks.cloned().unwrap_or_default();
+        let chosen = self.limit_seconds.is_some() || self.on_failure.is_some();
+        let commanded = self.before.is_some() || self.after.is_some();
+        let next = Hooks {
+            before: self.before.unwrap_or(old.before),
+            after: self.after.unwrap_or(old.after),
+            limit_seconds: self.limit_seconds.unwrap_or(old.limit_seconds),
+            on_failure: self.on_failure.unwrap_or(old.on_failure),
+        };
+        if chosen && !commanded && next.is_empty() {
+            return Err(Error::new(Code::Usage, "hook_none"));
+        }
+        next.check()?;
+        Ok((!next.is_empty()).then_some(next))
+    }
 }
 
 impl Coffre {
@@ -63,6 +110,7 @@ impl Coffre {
             key_id: None,
             retention: Retention::default(),
             schedule: None,
+            hooks: None,
             paused_at: None,
             created_at: (self.engine.now)(),
         };
@@ -83,6 +131,7 @@ impl Coffre {
     fn changed(&self, plan: &Plan, change: PlanChange) -> Result<Plan> {
         let mut next = plan.clone();
         self.reschedule(&mut next, &change)?;
+        next.hooks = change.hooks.applied(plan.hooks.as_ref())?;
         if let Some(name) = change.name
             && name != plan.name
         {

@@ -242,6 +242,25 @@ impl Coffre {
         Ok(found)
     }
 
+    /// Retention of every plan, once a day: one that has a new verified backup since `before` chooses (where that was cut off or could not
+    /// be done after the run), the others only look at what is in the bin.
+    ///
+    /// # Errors
+    /// The catalogue's own, a cancellation.
+    pub fn retain_all(&self, before: Option<DateTime<Utc>>, cancel: &Cancel) -> Result<Vec<AfterBackup>> {
+        let mut found = Vec::new();
+        for plan in self.plans()? {
+            cancel.check()?;
+            let newest = self.engine.catalogue.last_verified_of_plan(&plan.id)?;
+            let work = match (newest, before) {
+                (Some(newest), Some(before)) if newest > before => Work::Choose,
+                _ => Work::Due,
+            };
+            found.extend(self.retain_plan(&plan, work, cancel)?.map(|retained| after(&retained)));
+        }
+        Ok(found)
+    }
+
     /// Says that what is unusual about a backup is right: from now on it counts.
     ///
     /// # Errors

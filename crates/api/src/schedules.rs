@@ -34,8 +34,8 @@ const PIECES: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_secs(30);
 /// How often it is looked at while a slot waits for something that no clock tells.
 const LOOK_WAITING: Duration = Duration::from_secs(5);
-/// How often what has served its time is let go: backups out of the bin, data kept for an undo.
-const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+/// How often it is looked whether Coffre's own work is due ([`crate::jobs`]), beside its times.
+const HOUSEKEEPING: TimeDelta = TimeDelta::hours(1);
 /// Wall clock and elapsed time differ by more than this: the machine slept, or its clock was set.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(2);
 
@@ -83,6 +83,8 @@ pub struct Status {
     pub running: bool,
     /// Since when nothing starts by itself, if so.
     pub paused_at: Option<DateTime<Utc>>,
+    /// Coffre's own work.
+    pub jobs: Vec<crate::jobs::JobStatus>,
     /// Every plan.
     pub plans: Vec<PlanStatus>,
 }
@@ -125,6 +127,7 @@ impl Coffre {
         Ok(Status {
             running: scheduler::is_watched(engine)?,
             paused_at: scheduler::paused_at(engine)?,
+            jobs: self.jobs()?,
             plans: self.plans()?.into_iter().map(status).collect::<Result<_>>()?,
         })
     }
@@ -348,7 +351,8 @@ impl Clockwork {
         let mut looked_at: Option<Instant> = None;
         let mut looked = Looked::default();
         let mut announced = false;
-        let mut housekept: Option<Instant> = None;
+        // When Coffre's own work is to be looked at.
+        let mut chores: Option<DateTime<Utc>> = None;
         let mut pause = Duration::ZERO;
         loop {
             let woken = {
@@ -370,9 +374,14 @@ impl Clockwork {
                     announced = true;
                     self.listen(&coffre)?;
                 }
-                if housekept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
-                    housekept = Some(Instant::now());
-                    self.keep_house(&coffre)?;
+                if chores.is_none_or(|at| at <= now || at - now > HOUSEKEEPING) {
+                    let next = coffre.jobs()?.into_iter().map(|job| job.next_run).min();
+                    if next.is_some_and(|next| next <= now) {
+                        self.keep_house(&coffre)?;
+                    }
+                    // What fails is tried again, and another process may have done it.
+                    let latest = now + HOUSEKEEPING;
+                    chores = Some(next.filter(|next| *next > now).map_or(latest, |next| next.min(latest)));
                 }
                 let changes = Some(coffre.engine.catalogue.changes_of_others()?);
                 let changed = changes != seen;
@@ -400,7 +409,7 @@ impl Clockwork {
             match turn {
                 Ok(coffre) => {
                     told = None;
-                    pause = until_the_next(&looked, looked_at, housekept, (coffre.engine.now)());
+                    pause = until_the_next(&looked, looked_at, chores, (coffre.engine.now)());
                 }
                 Err(error) => {
                     // A full disk, a catalogue that is set aside: told once, tried until it passes.
@@ -439,7 +448,7 @@ impl Clockwork {
         spawned.map(drop).map_err(|e| Error::internal("start a thread", e))
     }
 
-    /// Lets go what has served its time, beside the clock: a destination that does not answer must not keep a plan from its slot.
+    /// Does Coffre's own work, beside the clock: a destination that does not answer must not keep a plan from its slot.
     fn keep_house(&self, coffre: &Arc<Coffre>) -> Result<()> {
         let (clockwork, coffre) = (self.clone(), Arc::clone(coffre));
         let work = move || {
@@ -453,16 +462,11 @@ impl Clockwork {
                 state.runs.push((key.0, key.1, cancel.clone()));
             }
             let over = Over(&clockwork, key);
-            let left = coffre
-                .leave_due(&cancel)
-                .map(|done| done.into_iter().flat_map(|done| done.waiting).collect());
-            for outcome in [left, coffre.settle_replacements(&cancel)] {
-                match outcome {
-                    // What waits is asked again, and its own rows say why it waits.
-                    Ok(waiting) => waiting.iter().for_each(|error: &Error| tracing::warn!(%error, "keep house")),
-                    Err(error) if error.code() == Code::Cancelled => {}
-                    Err(error) => runner.failed(&error),
-                }
+            // Why something of it failed is told by `coffre scheduler status`, and it is tried again.
+            match coffre.do_jobs(&cancel) {
+                Ok(_) => {}
+                Err(error) if error.code() == Code::Cancelled => {}
+                Err(error) => runner.failed(&error),
             }
             drop(coffre);
             drop(over);
@@ -512,15 +516,10 @@ fn patience(looked: &Looked) -> Duration {
 }
 
 /// How long there is nothing to do: until something is due, is to be looked at again, or the clocks are to be compared.
-fn until_the_next(looked: &Looked, looked_at: Option<Instant>, housekept: Option<Instant>, now: DateTime<Utc>) -> Duration {
-    let left = |at: Option<Instant>, every: Duration| at.map_or(Duration::ZERO, |at| every.saturating_sub(at.elapsed()));
-    let due = looked
-        .next
-        .map_or(GLANCE, |next| (next - now).to_std().unwrap_or(Duration::ZERO));
-    GLANCE
-        .min(due)
-        .min(left(looked_at, patience(looked)))
-        .min(left(housekept, HOUSEKEEPING))
+fn until_the_next(looked: &Looked, looked_at: Option<Instant>, chores: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
+    let until = |at: Option<DateTime<Utc>>| at.map_or(GLANCE, |at| (at - now).to_std().unwrap_or(Duration::ZERO));
+    let look = looked_at.map_or(Duration::ZERO, |at| patience(looked).saturating_sub(at.elapsed()));
+    GLANCE.min(until(looked.next)).min(until(chores)).min(look)
 }
 
 /// Rings when the catalogue's files are written to, until the clockwork stops or the home is gone.

@@ -202,6 +202,14 @@ pub(crate) struct PlanOptions {
     pub(crate) keep_min: Option<u32>,
     #[arg(long, value_name = "RULES", value_parser = coffre_api::model::plan::PRESETS)]
     pub(crate) retention: Option<String>,
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub(crate) before: Option<String>,
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub(crate) after: Option<String>,
+    #[arg(long, value_name = "60s|5m|1h")]
+    pub(crate) hook_limit: Option<String>,
+    #[arg(long, value_parser = ["abort", "continue"])]
+    pub(crate) hook_failure: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -508,6 +516,11 @@ pub(crate) enum Catalogue {
     Rebuild {
         #[arg(long, value_name = "D", required = true, num_args = 1.., allow_hyphen_values = true)]
         from: Vec<String>,
+    },
+    Copies,
+    Restore {
+        #[arg(long, value_name = "PATH")]
+        from: Option<std::path::PathBuf>,
     },
 }
 

@@ -95,6 +95,8 @@ pub(crate) fn run(coffre: &Arc<Coffre>, command: &Command, out: &Out, cancel: &C
     }
 }
 
+pub(crate) use misc::{catalogue_copies, catalogue_restore};
+
 /// Prints a shell's completion script.
 pub(crate) fn completions(out: &Out, completions: &Completions) -> Result<()> {
     let mut command = crate::localise::command(&out.words);

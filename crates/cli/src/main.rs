@@ -75,6 +75,12 @@ fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
         author: Author::Cli,
         actor: start::actor(),
     };
+    if let Command::Catalogue(args::Catalogue::Copies) = &cli.command {
+        return commands::catalogue_copies(&opening(), out);
+    }
+    if let Command::Catalogue(args::Catalogue::Restore { from }) = &cli.command {
+        return commands::catalogue_restore(&opening(), from.clone(), out);
+    }
     if let Command::Catalogue(_) = &cli.command
         && let Some(aside) = set_aside_if_damaged(&opening())?
     {

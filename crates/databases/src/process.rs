@@ -13,6 +13,7 @@
 mod input;
 mod output;
 mod resident;
+mod run;
 mod tail;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -32,6 +33,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 pub use input::{Alive, ChildInput};
 pub use output::ChildOutput;
 pub use resident::Resident;
+pub use run::{Ran, find, run};
 pub use tail::Tail;
 
 /// How long a wait lasts before the cancel flag and the child are looked at again.
@@ -42,6 +44,9 @@ const GRACE: Duration = Duration::from_secs(1);
 const REAP: Duration = Duration::from_secs(3);
 /// Size of the pipes to and from a child. The default of 64 KiB makes both sides wake up sixteen times as often.
 const PIPE_BYTES: usize = 1 << 20;
+
+/// Where programs are found that are given by their names alone.
+const FOLDERS: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What to start, and with what.
 pub struct Invocation {
@@ -87,7 +92,7 @@ impl Invocation {
         self
     }
 
-    /// Adds one variable to the otherwise nearly empty environment.
+    /// Adds one variable to the otherwise nearly empty environment, or replaces one of those few.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
@@ -184,7 +189,7 @@ impl Image {
             env: Vec::new(),
         };
         let fixed = [
-            ("PATH", OsStr::new("/usr/local/bin:/usr/bin:/bin")),
+            ("PATH", OsStr::new(FOLDERS)),
             ("HOME", invocation.home.as_os_str()),
             // English messages without grouping of digits, so that they can be recognised.
             ("LC_ALL", OsStr::new("C")),
@@ -195,7 +200,11 @@ impl Image {
             image.args.push(arg.as_ptr());
             image.texts.push(arg);
         }
-        let fixed = fixed.iter().map(|(name, value)| (OsStr::new(name), *value));
+        let replaced = |name: &str| invocation.env.iter().any(|(given, _)| given == name);
+        let fixed = fixed
+            .iter()
+            .filter(|(name, _)| !replaced(name))
+            .map(|(name, value)| (OsStr::new(name), *value));
         let own = invocation
             .env
             .iter()

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState, BackupType, Copy, CopyState, Kind, Trigger};
 use coffre_model::compression::Compression;
-use coffre_model::database::{DatabaseKind, DumpFacts, DumpFormat};
+use coffre_model::database::{DatabaseKind, DumpFacts, DumpFormat, TableCount};
 use coffre_model::destination::Destination;
 use coffre_model::journal::Author;
 use coffre_model::key::Key;
@@ -14,6 +14,7 @@ use coffre_model::manifest::{self, Manifest, Part};
 use coffre_model::naming::{artifact_key, manifest_key};
 use coffre_model::plan::Plan;
 use coffre_model::progress::{Observer, Step};
+use coffre_model::sentinel::{self, Figures};
 use coffre_model::source::Source;
 use coffre_model::{BackupCode, Cancel, Code, Error, Id, Result};
 
@@ -22,12 +23,16 @@ use crate::catalogue::Filter;
 use crate::check::{Expected, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
+use crate::hooks;
 use crate::lease::{Lease, Resource};
 use crate::pipeline::{StoreOptions, store};
 use crate::place::{self, Place};
 use crate::recovery_sheet;
 use crate::stream::{News, put_small};
 use crate::sweep::clean_leftovers;
+
+/// How many unusual tables are named.
+const REMARKED_TABLES: usize = 10;
 
 /// What to back up, where to, and how.
 pub struct Job {
@@ -80,7 +85,8 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     let keys: Vec<(Id, String)> = job.destinations.iter().map(|d| (d.id, key.clone())).collect();
     engine.catalogue.begin_run(&backup, &keys, &lease)?;
 
-    let outcome = attempt(engine, job, kind, &key, &mut backup, &lease, observer, cancel);
+    let outcome = hooks::before(engine, job, &backup, cancel)
+        .and_then(|remark| attempt(engine, job, kind, &key, &mut backup, remark, &lease, observer, cancel));
     let end = end_time(engine, started_at);
     match outcome {
         Ok(manifest) => {
@@ -99,6 +105,8 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
                 subject,
                 done.copies.iter().find_map(|c| c.error.as_ref()),
             )?;
+            // What becomes of it stands with the run; the backup is as good without it.
+            hooks::after(engine, job, &done, cancel)?;
             Ok(done)
         }
         Err(error) => {
@@ -129,6 +137,11 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
                 .finish_run(&backup, None, &[], &lease)
                 .and_then(|_| engine.record_by(author(engine, job), "backup.run", subject, Some(&error)))
                 .and_then(|()| clean_leftovers(engine, Some(&id), &Cancel::new()));
+            let after = hooks::after(engine, job, &backup, cancel);
+            let error = match after {
+                Ok(_) => error,
+                Err(also) => error.with_also("not_recorded", &also),
+            };
             // Why the run failed is what a person needs; what could not even be written down comes after it.
             Err(match kept {
                 Ok(left) => match left.first() {
@@ -224,6 +237,7 @@ fn attempt(
     kind: &'static dyn DatabaseKind,
     key: &str,
     backup: &mut Backup,
+    remark: Option<Error>,
     lease: &Lease,
     observer: &dyn Observer,
     cancel: &Cancel,
@@ -269,7 +283,8 @@ fn attempt(
     let stored = store(&mut *dump, uploads, &options, &mut |raw, _stored| news.tell(raw))?;
     clock.lap("dumped");
     News::new(observer, Some(backup.id), Step::Counting, None, false);
-    let facts = dump.finish()?;
+    let mut facts = dump.finish()?;
+    facts.remarks.extend(remark);
     clock.lap("counted");
     drop(database);
     cancel.check()?;
@@ -302,10 +317,10 @@ fn attempt(
         clock.lap("committed");
         verify_copies(engine, job, kind, backup, &facts, &places, &mut copies, observer, cancel)?;
         clock.lap("verified");
-        flag(engine, backup)?;
         let end = end_time(engine, backup.started_at);
         backup.ended_at = Some(end.0);
         backup.duration_ms = Some(end.1);
+        facts.remarks.extend(flag(engine, backup, &facts.counts)?);
         backup.state = BackupState::Verified;
         if copies.iter().any(|c| c.state != CopyState::Verified) {
             backup.flags.push("copies_missing".to_owned());
@@ -448,35 +463,50 @@ fn verify_copies(
     first_error_if_all_lost(copies)
 }
 
-/// Flags a source that suddenly shrank: its backup is whole, but it must not push good ones out.
-fn flag(engine: &Engine, backup: &mut Backup) -> Result<()> {
+/// Flags what is not as backups of this source usually are ([`coffre_model::sentinel`]): its backup is whole, but where something fell far
+/// it must not push good ones out. Answers what is to be remarked.
+fn flag(engine: &Engine, backup: &mut Backup, counts: &[TableCount]) -> Result<Vec<Error>> {
     let verified = Filter {
         source: Some(backup.source_id),
         state: Some(BackupState::Verified),
         ..Filter::default()
     };
     let page = engine.catalogue.list(&verified, 1, 50)?;
-    // Compared with the last one that was itself as large as expected, or that a person has found to be right: a second small one must
-    // not look normal.
-    // Another database may be of any size.
-    let mut same = page.backups.iter().filter(|b| b.aim == backup.aim);
-    let Some(before) = same.find(|b| b.acknowledged_at.is_some() || !b.flags.iter().any(|f| f == "shrunk")) else {
-        return Ok(());
-    };
-    if shrank((before.rows, before.raw_bytes), (backup.rows, backup.raw_bytes)) {
-        backup.flags.push("shrunk".to_owned());
+    // Compared with those that were themselves as expected, or that a person has found to be right: a second small one must not look
+    // normal. Another database may be of any size.
+    let same = page.backups.iter().filter(|b| b.aim == backup.aim && !b.is_unusual());
+    let mut history = Vec::new();
+    for before in same.take(sentinel::HISTORY) {
+        history.push(figures(before, &engine.catalogue.table_counts(&before.id)?));
     }
-    Ok(())
+    let found = sentinel::compare(&history, &figures(backup, counts));
+    let mut remarks = Vec::new();
+    for finding in found {
+        let flag = finding.flag();
+        if !backup.flags.iter().any(|known| known == flag) {
+            backup.flags.push(flag.to_owned());
+        }
+        if let Some(table) = finding.table().filter(|_| remarks.len() < REMARKED_TABLES) {
+            let before = history.first().and_then(|last| last.tables.get(table));
+            let now = counts.iter().find(|count| count.table == table);
+            remarks.push(
+                Error::new(Code::Refused, "table_unusual")
+                    .with("table", table)
+                    .with("before", before.copied().unwrap_or_default())
+                    .with("now", now.map_or(0, |count| count.rows)),
+            );
+        }
+    }
+    Ok(remarks)
 }
 
-/// Whether rows or bytes fell below half of what they were. Very small sources change by more than that every day, so at least 20
-/// rows or 1 MB must have gone.
-fn shrank(before: (Option<u64>, Option<u64>), now: (Option<u64>, Option<u64>)) -> bool {
-    let fell = |before: Option<u64>, now: Option<u64>, least: u64| match (before, now) {
-        (Some(before), Some(now)) => now < before / 2 && before - now >= least,
-        _ => false,
-    };
-    fell(before.0, now.0, 20) || fell(before.1, now.1, 1_000_000)
+fn figures(backup: &Backup, counts: &[TableCount]) -> Figures {
+    Figures {
+        rows: backup.rows,
+        bytes: backup.raw_bytes,
+        duration_ms: backup.duration_ms,
+        tables: counts.iter().map(|count| (count.table.clone(), count.rows)).collect(),
+    }
 }
 
 #[allow(
@@ -568,19 +598,4 @@ fn take_back(places: &[Option<Place>], written: &Written) -> Result<()> {
         }
     }
     first
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shrank;
-
-    #[test]
-    fn what_counts_as_shrunk() {
-        assert!(shrank((Some(1000), None), (Some(50), None)));
-        assert!(shrank((Some(100), Some(0)), (Some(5), Some(0))));
-        assert!(!shrank((Some(1000), None), (Some(600), None)));
-        assert!(!shrank((Some(10), Some(4096)), (Some(1), Some(512))));
-        assert!(shrank((None, Some(10_000_000)), (None, Some(500_000))));
-        assert!(!shrank((None, None), (Some(0), Some(0))));
-    }
 }

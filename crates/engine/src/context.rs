@@ -1,6 +1,6 @@
 //! What every piece of work needs: the home, the catalogue, the adapters, the secrets, the settings, the clock.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,6 +30,29 @@ pub trait Adapters: Send + Sync {
     fn foreign_checker(&self, kind: &'static dyn DatabaseKind, format: DumpFormat) -> Box<dyn Checker>;
     /// The kind of storage behind a scheme. `USAGE` for an unknown one.
     fn storage(&self, scheme: &str) -> Result<&'static dyn StorageKind>;
+    /// Runs a person's own command, without a shell and in an environment that holds nothing but `given` and the usual folders for programs.
+    /// `TOOL_MISSING` where it is not there or cannot be started; that of `cancel`, after everything that it started was ended.
+    fn run_command(
+        &self,
+        command: &[String],
+        given: &[(String, String)],
+        folder: &Path,
+        limit: Duration,
+        cancel: &Cancel,
+    ) -> Result<Commanded>;
+}
+
+/// How a person's own command ended.
+#[derive(Debug)]
+pub struct Commanded {
+    /// Whether it ended by itself with 0.
+    pub success: bool,
+    /// `exit status 1`, `signal 9`.
+    pub status: String,
+    /// It was ended at its limit.
+    pub timed_out: bool,
+    /// The last that it said, bounded.
+    pub output: String,
 }
 
 /// Opens the secret store when it is first needed: most commands need none.

@@ -45,6 +45,8 @@ pub enum Resource {
     Slot(u32),
     /// Running what this plan's schedule asks for.
     Plan(Id),
+    /// Coffre's own work of this name.
+    Job(&'static str),
     /// Restoring into this target.
     Restore(String),
 }
@@ -56,6 +58,7 @@ impl fmt::Display for Resource {
             Resource::Backup(id) => write!(f, "backup:{id}"),
             Resource::Slot(n) => write!(f, "slot:{n}"),
             Resource::Plan(id) => write!(f, "plan:{id}"),
+            Resource::Job(name) => write!(f, "job:{name}"),
             Resource::Restore(target) => write!(f, "restore:{target}"),
         }
     }
@@ -69,6 +72,7 @@ impl Resource {
             Resource::Backup(_) => "busy_backup",
             Resource::Slot(_) => "busy_slots",
             Resource::Plan(_) => "busy_plan",
+            Resource::Job(_) => "busy_slots",
             Resource::Restore(_) => "busy_restore",
         }
     }

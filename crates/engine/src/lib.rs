@@ -13,6 +13,7 @@ pub mod download;
 pub mod drill;
 pub mod foreign_file;
 pub mod home;
+pub mod hooks;
 pub mod inside;
 pub mod keys;
 pub mod lease;

@@ -278,6 +278,9 @@ fn stop(engine: &Engine, plan: &Plan, question: &Question<'_>, verdicts: &[Verdi
     if engine.catalogue.taken_in_again(&plan.id)? {
         return Ok(Some(refused("retention_rebuilt")));
     }
+    if engine.catalogue.was_brought_back(&plan.id)? {
+        return Ok(Some(refused("retention_catalogue_restored")));
+    }
     let held = engine.catalogue.retention_hold(&plan.id)?.map(|(_, reason)| reason);
     let implausible_before = held.filter(|reason| reason.text() == "retention_implausible");
     if let (Some(reason), Work::Due) = (&implausible_before, work) {

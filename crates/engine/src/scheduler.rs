@@ -22,9 +22,12 @@ use crate::context::Engine;
 use crate::lease::{Lease, Resource};
 
 pub mod conditions;
+pub mod jobs;
+mod ledger;
 mod sleep;
 mod standing;
 
+pub use ledger::{Ledger, ledger};
 pub use sleep::on_wake;
 pub use standing::{announce, count_from, is_watched, pause_all, paused_at};
 
@@ -370,10 +373,15 @@ impl Floors {
         })
     }
 
+    /// From when on the plan's slots count.
+    fn since(&self, plan: &Plan) -> DateTime<Utc> {
+        let since = self.since.get(&plan.id.to_string()).copied().unwrap_or(plan.created_at);
+        since.max(self.resumed.unwrap_or(since))
+    }
+
     /// Nothing where the clock was ahead when the plan began to count.
     fn of(&self, plan: &Plan, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let since = self.since.get(&plan.id.to_string()).copied().unwrap_or(plan.created_at);
-        let since = since.max(self.resumed.unwrap_or(since));
+        let since = self.since(plan);
         (since <= now).then(|| since.max(self.last.get(&plan.id).copied().unwrap_or(since)))
     }
 }

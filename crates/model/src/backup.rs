@@ -140,8 +140,9 @@ words! {
     }
 }
 
-/// Flags that say something else than "look at this": a copy that did not come about makes a backup no less usual.
-const USUAL: [&str; 1] = ["copies_missing"];
+/// Flags that say something else than "look at this": a copy that did not come about makes a backup no less usual, nor does one that grew
+/// or took long.
+const USUAL: [&str; 3] = ["copies_missing", "grew", "slow"];
 
 impl Backup {
     /// Whether something about it is unusual (it shrank, for one) and nobody has said yet that this is right. Such a backup neither counts

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::{BackupType, Kind};
 use crate::compression::Compression;
+use crate::hook::Hooks;
 use crate::id::Id;
 
 /// How many backups a plan keeps ([`crate::retention`]). Without a rule nothing ever leaves by itself; zero is no rule.
@@ -120,6 +121,9 @@ pub struct Plan {
     pub retention: Retention,
     /// When it is due by itself; nothing for a plan that a person starts.
     pub schedule: Option<PlanSchedule>,
+    /// Commands before and after each of its runs.
+    #[serde(default)]
+    pub hooks: Option<Hooks>,
     /// Since when it is not started by itself.
     pub paused_at: Option<DateTime<Utc>>,
     /// When it was made.

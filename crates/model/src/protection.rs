@@ -1,6 +1,8 @@
 //! Whether a source is protected: decided from what was proved, never from what was attempted.
 //!
-//! Pure: the time is an argument. The one rule above all others: without a verified backup nothing is `protected`.
+//! Pure: the time is an argument. The one rule above all others: without a verified backup nothing is `protected`. How old a backup may
+//! be follows from the moments at which its plans are due ([`Due`]): a plan for working days asks for nothing on Sunday. All of it is
+//! told in docs/protection.md.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -29,12 +31,20 @@ words! {
         Moved = "moved",
         /// The last verified backup is too old.
         Stale = "stale",
+        /// A plan was due twice, and no verified backup of the source at its destinations came of it.
+        SlotsMissed = "slots_missed",
+        /// The newest verified backup is unusual (`flags`), and nobody has said yet that this is right.
+        Unusual = "unusual",
+        /// The last rehearsed restore found that the backup does not hold, or could not be carried out.
+        DrillFailed = "drill_failed",
         /// Fewer verified copies than there should be.
         FewCopies = "few_copies",
         /// The last run failed.
         LastFailed = "last_failed",
         /// Its plans are paused.
         Paused = "paused",
+        /// No restore was ever rehearsed, and there was time enough for it.
+        NeverDrilled = "never_drilled",
     }
 }
 
@@ -42,6 +52,12 @@ words! {
 pub const FRESH: TimeDelta = TimeDelta::hours(48);
 /// How old it may be at most, likewise, before the source counts as unprotected.
 pub const TOO_OLD: TimeDelta = TimeDelta::days(7);
+/// How long a run may take, or be waited for, before its moment counts as one that nothing came of.
+pub const GRACE: TimeDelta = TimeDelta::minutes(15);
+/// How many moments a decision needs to know ([`Due`]): the last of them makes a backup too old.
+pub const MOMENTS: usize = 8;
+/// How long a source may be there before somebody should have rehearsed a restore.
+pub const DRILL_WITHIN: TimeDelta = TimeDelta::days(14);
 /// A time further in the future than this is no time to rely on: a clock was wrong, then or now.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::hours(24);
 
@@ -68,11 +84,43 @@ pub struct LastRun {
     pub state: BackupState,
 }
 
+/// The first [`MOMENTS`] moments at which a plan with a schedule is due, those to come included, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// After the newest verified backup that lies at all of its destinations.
+    pub own: Vec<DateTime<Utc>>,
+    /// After the newest verified backup of the source, wherever that lies.
+    pub any: Vec<DateTime<Utc>>,
+}
+
+/// What one plan asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Its interval; nothing for one that is run whenever somebody likes.
+    pub every: Option<BackupType>,
+    /// When it is due by itself; nothing where a person starts it.
+    pub due: Option<Due>,
+}
+
+/// What rehearsed restores showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drilled {
+    /// Nothing can be said: this kind of database cannot be rehearsed.
+    #[default]
+    Impossible,
+    /// None was ever made; the source is there since then.
+    Never(DateTime<Utc>),
+    /// The last one found everything right.
+    Done,
+    /// The last one did not.
+    Failed,
+}
+
 /// Everything that the decision rests on.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// The intervals of the source's plans that are not paused; a plan without one runs by hand.
-    pub plans: Vec<Option<BackupType>>,
+    /// The source's plans that are not paused.
+    pub plans: Vec<Asked>,
     /// How many of its plans are paused.
     pub paused: usize,
     /// The newest verified backup of what the source points to now.
@@ -81,6 +129,10 @@ pub struct Evidence {
     pub elsewhere: bool,
     /// The last run against what it points to now.
     pub last: Option<LastRun>,
+    /// Whether the newest verified backup is unusual, and nobody has said that this is right.
+    pub unusual: bool,
+    /// What rehearsed restores showed.
+    pub drilled: Drilled,
 }
 
 /// The decision and its reason.
@@ -114,9 +166,40 @@ pub fn ages(plans: &[Option<BackupType>]) -> (TimeDelta, TimeDelta) {
     }
 }
 
+/// From when on the newest proof is not fresh any more, and why; and from when on it protects no more.
+fn limits(evidence: &Evidence, proved: DateTime<Utc>) -> ((DateTime<Utc>, ProtectionCause), DateTime<Utc>) {
+    let by_hand: Vec<Option<BackupType>> = evidence
+        .plans
+        .iter()
+        .filter(|plan| plan.due.is_none())
+        .map(|plan| plan.every)
+        .collect();
+    let dues = || evidence.plans.iter().filter_map(|plan| plan.due.as_ref());
+    let second = |moments: &[DateTime<Utc>]| moments.get(1).map(|at| *at + GRACE);
+    let (fresh, old) = ages(&by_hand);
+    let coarse = by_hand.iter().any(|every| every.and_then(interval).is_some());
+    let mut stale = dues()
+        .filter_map(|due| second(&due.own))
+        .min()
+        .map(|at| (at, ProtectionCause::SlotsMissed));
+    let last = |due: &Due| due.any.get(MOMENTS - 1).map(|at| *at + GRACE);
+    let week = |due: &Due| second(&due.any).map(|at| at + TimeDelta::days(7));
+    let mut too_old = dues().flat_map(|due| [last(due), week(due)]).flatten().min();
+    // Without any plan that says how often, what is usual counts.
+    if coarse || stale.is_none() {
+        let at = (proved + fresh, ProtectionCause::Stale);
+        stale = Some(stale.map_or(at, |known| if at.0 < known.0 { at } else { known }));
+    }
+    if coarse || too_old.is_none() {
+        too_old = Some(too_old.map_or(proved + old, |known| known.min(proved + old)));
+    }
+    let never = DateTime::<Utc>::MAX_UTC;
+    (stale.unwrap_or((never, ProtectionCause::Stale)), too_old.unwrap_or(never))
+}
+
 /// Decides.
 pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
-    use ProtectionCause::{FewCopies, LastFailed, Moved, Never, NoPlan, Paused, Stale};
+    use ProtectionCause::{DrillFailed, FewCopies, LastFailed, Moved, Never, NeverDrilled, NoPlan, Paused, Stale, Unusual};
     use ProtectionState::{AtRisk, Protected, Unprotected};
     let because = |state, cause| Judgement {
         state,
@@ -132,9 +215,8 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
         };
         return because(Unprotected, cause);
     };
-    let (fresh, too_old) = ages(&evidence.plans);
-    let age = now - proved.at;
-    if age > too_old {
+    let ((stale, why_stale), too_old) = limits(evidence, proved.at);
+    if now > too_old {
         return because(Unprotected, Stale);
     }
     // What failed before the proof is over; what failed at the same moment is not.
@@ -148,14 +230,28 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
     if failed {
         return because(AtRisk, LastFailed);
     }
-    if age > fresh || age < -CLOCKS_DIFFER {
+    if now > stale {
+        return because(AtRisk, why_stale);
+    }
+    if now - proved.at < -CLOCKS_DIFFER {
         return because(AtRisk, Stale);
+    }
+    if evidence.unusual {
+        return because(AtRisk, Unusual);
+    }
+    if evidence.drilled == Drilled::Failed {
+        return because(AtRisk, DrillFailed);
     }
     if proved.copies < proved.wanted.max(1) {
         return because(AtRisk, FewCopies);
     }
     if evidence.plans.is_empty() {
         return because(AtRisk, if evidence.paused > 0 { Paused } else { NoPlan });
+    }
+    if let Drilled::Never(since) = evidence.drilled
+        && now - since > DRILL_WITHIN
+    {
+        return because(AtRisk, NeverDrilled);
     }
     Judgement {
         state: Protected,
@@ -164,178 +260,4 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn now() -> DateTime<Utc> {
-        "2026-11-21T08:00:00Z".parse().unwrap()
-    }
-
-    fn proved(hours: i64) -> Option<Proved> {
-        Some(Proved {
-            at: now() - TimeDelta::hours(hours),
-            copies: 1,
-            silent: 0,
-            wanted: 1,
-        })
-    }
-
-    fn state(evidence: &Evidence) -> (ProtectionState, Option<ProtectionCause>) {
-        let judgement = judge(evidence, now());
-        (judgement.state, judgement.cause)
-    }
-
-    #[test]
-    fn the_usual_cases() {
-        use ProtectionCause::{FewCopies, LastFailed, Moved, Never, NoPlan, Paused, Stale};
-        use ProtectionState::{AtRisk, Protected, Unprotected};
-        let daily = Evidence {
-            plans: vec![Some(BackupType::Daily)],
-            proved: proved(7),
-            ..Evidence::default()
-        };
-        assert_eq!(state(&daily), (Protected, None));
-        assert_eq!(state(&Evidence::default()), (Unprotected, Some(NoPlan)));
-        let never = Evidence {
-            proved: None,
-            ..daily.clone()
-        };
-        assert_eq!(state(&never), (Unprotected, Some(Never)));
-        let moved = Evidence {
-            elsewhere: true,
-            ..never
-        };
-        assert_eq!(state(&moved), (Unprotected, Some(Moved)));
-        let moved_and_backed_up = Evidence {
-            elsewhere: true,
-            ..daily.clone()
-        };
-        assert_eq!(state(&moved_and_backed_up), (Protected, None));
-        let failed = |hours, state| Evidence {
-            last: Some(LastRun {
-                at: now() - TimeDelta::hours(hours),
-                state,
-            }),
-            ..daily.clone()
-        };
-        assert_eq!(state(&failed(1, BackupState::Failed)), (AtRisk, Some(LastFailed)));
-        assert_eq!(state(&failed(1, BackupState::Missed)), (AtRisk, Some(LastFailed)));
-        assert_eq!(state(&failed(8, BackupState::Failed)), (Protected, None));
-        assert_eq!(state(&failed(1, BackupState::Verified)), (Protected, None));
-        for (hours, expected) in [
-            (48, (Protected, None)),
-            (49, (AtRisk, Some(Stale))),
-            (8 * 24, (AtRisk, Some(Stale))),
-            (8 * 24 + 1, (Unprotected, Some(Stale))),
-            (-25, (AtRisk, Some(Stale))),
-        ] {
-            let aged = Evidence {
-                proved: proved(hours),
-                ..daily.clone()
-            };
-            assert_eq!(state(&aged), expected, "{hours} h");
-        }
-        let few = Evidence {
-            proved: proved(7).map(|p| Proved { wanted: 2, ..p }),
-            ..daily.clone()
-        };
-        assert_eq!(state(&few), (AtRisk, Some(FewCopies)));
-        let by_hand = Evidence {
-            plans: vec![],
-            ..daily.clone()
-        };
-        assert_eq!(state(&by_hand), (AtRisk, Some(NoPlan)));
-        let paused = Evidence { paused: 1, ..by_hand };
-        assert_eq!(state(&paused), (AtRisk, Some(Paused)));
-        let lost = Evidence {
-            proved: proved(1).map(|p| Proved { copies: 0, ..p }),
-            ..daily.clone()
-        };
-        assert_eq!(state(&lost), (Unprotected, Some(Never)));
-        for (copies, silent, wanted) in [(0, 1, 1), (0, 1, 0), (1, 1, 2)] {
-            let silent = Evidence {
-                proved: proved(1).map(|p| Proved {
-                    copies,
-                    silent,
-                    wanted,
-                    ..p
-                }),
-                ..daily.clone()
-            };
-            assert_eq!(state(&silent), (AtRisk, Some(FewCopies)));
-        }
-    }
-
-    #[test]
-    fn the_shortest_interval_counts_and_months_are_not_waited_for() {
-        let both = [Some(BackupType::Weekly), None, Some(BackupType::Hourly)];
-        assert_eq!(ages(&both), (TimeDelta::hours(2), TimeDelta::hours(8)));
-        assert_eq!(ages(&[Some(BackupType::Monthly)]), (TimeDelta::days(62), TimeDelta::days(69)));
-        assert_eq!(ages(&[None, Some(BackupType::Manual)]), (FRESH, TOO_OLD));
-        assert_eq!(ages(&[]), (FRESH, TOO_OLD));
-    }
-
-    fn any_state() -> impl Strategy<Value = BackupState> {
-        prop::sample::select(BackupState::ALL)
-    }
-
-    fn any_evidence() -> impl Strategy<Value = Evidence> {
-        let every = prop::option::of(prop::sample::select(BackupType::ALL));
-        let proved = prop::option::of((-100_000_i64..100_000, 0_usize..4, 0_usize..3, 0_usize..4));
-        let last = prop::option::of((-100_000_i64..100_000, any_state()));
-        let plans = prop::collection::vec(every, 0..4);
-        (plans, 0_usize..3, proved, last, any::<bool>()).prop_map(|(plans, paused, proved, last, elsewhere)| Evidence {
-            plans,
-            paused,
-            elsewhere,
-            proved: proved.map(|(minutes, copies, silent, wanted)| Proved {
-                at: now() - TimeDelta::minutes(minutes),
-                copies,
-                silent,
-                wanted,
-            }),
-            last: last.map(|(minutes, state)| LastRun {
-                at: now() - TimeDelta::minutes(minutes),
-                state,
-            }),
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn never_protected_without_proof(evidence in any_evidence()) {
-            let judgement = judge(&evidence, now());
-            prop_assert_eq!(judgement.cause.is_none(), judgement.state == ProtectionState::Protected);
-            if judgement.state == ProtectionState::Protected {
-                let proved = evidence.proved.unwrap();
-                prop_assert!(proved.copies >= 1 && proved.copies >= proved.wanted);
-                prop_assert!(now() - proved.at <= ages(&evidence.plans).0);
-                prop_assert!(!evidence.plans.is_empty());
-                prop_assert!(evidence.last.is_none_or(|last| last.state != BackupState::Failed || last.at < proved.at));
-            }
-            if evidence.proved.is_none() {
-                prop_assert_eq!(judgement.state, ProtectionState::Unprotected);
-            }
-        }
-
-        #[test]
-        fn time_alone_never_makes_it_better(evidence in any_evidence(), minutes in 0_i64..200_000) {
-            // From a clock that can be trusted on: a time in the future becomes believable as the clock reaches it.
-            prop_assume!(evidence.proved.is_none_or(|p| p.at <= now()));
-            let rank = |state| ProtectionState::ALL.iter().position(|s| *s == state);
-            let later = judge(&evidence, now() + TimeDelta::minutes(minutes));
-            prop_assert!(rank(later.state) >= rank(judge(&evidence, now()).state));
-        }
-
-        #[test]
-        fn another_verified_copy_never_makes_it_worse(evidence in any_evidence()) {
-            let rank = |state| ProtectionState::ALL.iter().position(|s| *s == state);
-            let mut more = evidence.clone();
-            if let Some(proved) = &mut more.proved {
-                proved.copies += 1;
-            }
-            prop_assert!(rank(judge(&more, now()).state) <= rank(judge(&evidence, now()).state));
-        }
-    }
-}
+mod tests;

@@ -180,6 +180,8 @@ export type BackupDetail = {
   proofs: Proofs,
   /** In how many places its copies lie; two disks of one machine are one place. */
   places: number,
+  /** What the commands before and after its run did. */
+  hooks: Array<HookRun>,
   /** What happened, oldest first. */
   timeline: Array<TimelineEntry>,
   /** Every drill of it, newest first. */
@@ -238,6 +240,18 @@ export type BackupStats = {
 
 /** The interval a backup stands for; retention counts by it. */
 export type BackupType = "hourly" | "daily" | "weekly" | "monthly" | "manual";
+
+/** Slots that brought no verified backup, since the last one that did. */
+export type Behind = {
+  /** Nobody was there for them. */
+  missed: number,
+  /** They did not work. */
+  failed: number,
+  /** They were left out because the run before them went on. */
+  skipped: number,
+  /** The first of them. */
+  since: string,
+}
 
 /** The arguments of a command about one thing. */
 export type ById = { id: Id, };
@@ -762,6 +776,42 @@ export type Health = {
   notices: CoffreError | null,
 }
 
+/** What follows when the command before a run fails. */
+export type HookFailure = "abort" | "continue";
+
+/** When a hook is run. */
+export type HookMoment = "before" | "after";
+
+/** What became of a hook. */
+export type HookRun = {
+  /** Before or after the run. */
+  moment: HookMoment,
+  /** The program that was run. */
+  program: string,
+  /** When it began. */
+  started_at: string,
+  /** When it ended. */
+  ended_at: string,
+  /** How it ended: `exit status 0`, `signal 9`; nothing where it could not be started. */
+  status: string | null,
+  /** The last that it said, a few kilobytes at most. */
+  output: string,
+  /** Why it failed, if it did. */
+  error: CoffreError | null,
+}
+
+/** The hooks of a plan. */
+export type Hooks = {
+  /** The command before; none if empty. The first is the program: an absolute path, or a name that is looked for in the usual folders. */
+  before: Array<string>,
+  /** The command after; none if empty. */
+  after: Array<string>,
+  /** How long each may take, in seconds. */
+  limit_seconds: number,
+  /** What follows when the command before fails. One after can change nothing any more: it is remarked. */
+  on_failure: HookFailure,
+}
+
 /** A UUIDv7: unique, and sorted by the time of its making. */
 export type Id = string;
 
@@ -1180,6 +1230,8 @@ export type Plan = {
   retention: Retention,
   /** When it is due by itself; nothing for a plan that a person starts. */
   schedule: PlanSchedule | null,
+  /** Commands before and after each of its runs. */
+  hooks: Hooks | null,
   /** Since when it is not started by itself. */
   paused_at: string | null,
   /** When it was made. */
@@ -1210,6 +1262,8 @@ export type PlanDraft = {
   key_id: Id | null,
   /** What is kept. */
   retention: Retention,
+  /** Commands before and after each run; where nothing is said they stay as they are. */
+  hooks?: Hooks | null,
 }
 
 /** What a plan would mean. */
@@ -1349,6 +1403,8 @@ export type Protection = {
   places: number,
   /** How long a restore took when one was last made or rehearsed. */
   restore_ms: number | null,
+  /** What its plans owe; nothing where they kept what they promised. */
+  behind: Behind | null,
   /** The open error of the last run, where there is one. */
   error: CoffreError | null,
   /** The backup that the error belongs to. */
@@ -1356,7 +1412,7 @@ export type Protection = {
 }
 
 /** Why a source is not protected, or will not stay so. */
-export type ProtectionCause = "no_plan" | "never" | "moved" | "stale" | "few_copies" | "last_failed" | "paused";
+export type ProtectionCause = "no_plan" | "never" | "moved" | "stale" | "slots_missed" | "unusual" | "drill_failed" | "few_copies" | "last_failed" | "paused" | "never_drilled";
 
 /** How safe a source is. */
 export type ProtectionState = "protected" | "at_risk" | "unprotected";
@@ -2029,6 +2085,7 @@ export interface Commands {
   drill_backup: { args: ById; answer: null }
   pin_backup: { args: PinBackup; answer: Backup }
   note_backup: { args: NoteBackup; answer: Backup }
+  acknowledge_backup: { args: ById; answer: Backup }
   preview_delete: { args: PreviewDelete; answer: DeletePreview }
   delete_backups: { args: DeleteBackups; answer: null }
   download_backup: { args: DownloadBackup; answer: FileWritten | null }

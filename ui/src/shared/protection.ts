@@ -1,14 +1,16 @@
 /** The sentence that says how well a source is protected, from its parts. */
-import { ago, duration, roughly } from '../i18n/format.svelte'
+import type { Behind, ProtectionCause } from '../backend'
+import { ago, duration, fullDay, list, roughly } from '../i18n/format.svelte'
 import { type Sayable, sayError, t, word } from '../i18n/index.svelte'
 
 export interface ProtectionParts {
   state: 'protected' | 'at_risk' | 'unprotected'
-  cause: 'no_plan' | 'never' | 'moved' | 'stale' | 'few_copies' | 'last_failed' | 'paused' | null
+  cause: ProtectionCause | null
   last_verified_at: string | null
   copies: number
   places: number
   restore_ms: number | null
+  behind: Behind | null
   error: Sayable | null
 }
 
@@ -24,9 +26,19 @@ export function copySentence(p: ProtectionParts): string {
   })
 }
 
+/** "3 runs missed and 1 run failed since Tuesday, 17 November." */
+function behindSentence(behind: Behind): string {
+  const parts = (['missed', 'failed', 'skipped'] as const).filter((kind) => behind[kind] > 0)
+  return t('protection.behind', {
+    what: list(parts.map((kind) => t(`protection.behind_${kind}`, { count: behind[kind] }))),
+    when: fullDay(behind.since),
+  })
+}
+
 /** What follows: the reason for worry, or how long a restore takes. */
 export function reasonSentence(p: ProtectionParts): string {
   if (p.error) return sayError(p.error).message
+  if (p.behind && (p.cause === 'slots_missed' || p.cause === 'stale')) return behindSentence(p.behind)
   if (p.cause && p.cause !== 'never' && p.cause !== 'moved') return t(`protection.cause.${p.cause}`)
   if (p.cause) return ''
   if (p.restore_ms === null) return t('protection.not_rehearsed')

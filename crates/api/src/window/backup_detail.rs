@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState, CopyState};
 use coffre_model::drill::{Drill, DrillState};
 use coffre_model::error::Details;
+use coffre_model::hook::HookRun;
 use coffre_model::journal::Entry;
 use coffre_model::manifest::Manifest;
 use coffre_model::restore::{Restore, RestoreMode, RestoreState};
@@ -111,6 +112,8 @@ pub struct BackupDetail {
     pub proofs: Proofs,
     /// In how many places its copies lie; two disks of one machine are one place.
     pub places: usize,
+    /// What the commands before and after its run did.
+    pub hooks: Vec<HookRun>,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// Every drill of it, newest first.
@@ -352,6 +355,7 @@ impl Window {
             adapter,
             places: places_of(&backup, &around),
             proofs: proofs(&backup, &restores, &drills),
+            hooks: coffre.hook_runs(&backup)?,
             timeline: timeline(&backup, manifest.as_ref(), &journal, &restores, &drills),
             drills,
             protection: protection(&coffre, &source, &around)?,

@@ -381,6 +381,15 @@ impl Window {
         Ok(backup)
     }
 
+    /// A person has seen what is unusual about it, and says that it is right.
+    pub(super) fn acknowledge_backup(&self, ById { id }: ById) -> Result<Backup> {
+        let coffre = self.coffre()?;
+        let backup = coffre.acknowledge(&backup_by_id(&coffre, &id)?)?;
+        let about = [Noun::Backups, Noun::Journal, Noun::Overview, Noun::Sources];
+        self.changed(about.into_iter().map(Into::into).chain([one(Noun::Backups, id)]));
+        Ok(backup)
+    }
+
     /// Asks where to, then copies the backup there, checked to its end. Nothing where the person thought better of it.
     pub(super) fn download_backup(&self, DownloadBackup { id, raw }: DownloadBackup) -> Result<Option<FileWritten>> {
         let coffre = self.coffre()?;

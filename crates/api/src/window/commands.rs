@@ -97,6 +97,7 @@ commands! {
     drill_backup: ById => ();
     pin_backup: super::backups::PinBackup => coffre_model::backup::Backup;
     note_backup: super::backups::NoteBackup => coffre_model::backup::Backup;
+    acknowledge_backup: ById => coffre_model::backup::Backup;
     preview_delete: super::deletes::PreviewDelete => super::deletes::DeletePreview;
     delete_backups: super::deletes::DeleteBackups => ();
     download_backup: super::backups::DownloadBackup => Option<super::dialogs::FileWritten>;

@@ -67,6 +67,7 @@ impl Kind {
 struct End {
     state: BackupState,
     whole: bool,
+    unusual: bool,
 }
 
 impl From<&Backup> for End {
@@ -74,6 +75,7 @@ impl From<&Backup> for End {
         End {
             state: backup.state,
             whole: not_good(backup).is_none(),
+            unusual: backup.is_unusual(),
         }
     }
 }
@@ -92,8 +94,9 @@ fn kind(before: Option<End>, outcome: Result<End, Code>) -> Option<Kind> {
         Ok(End {
             state: Verified,
             whole: true,
+            unusual: false,
         }) => Some(if was_bad { Kind::Recovery } else { Kind::Success }),
-        // Written and not proved, or not everywhere where it should be: a success of which nobody hears would be silence.
+        // Unusual, written and not proved, or not everywhere where it should be: a success of which nobody hears would be silence.
         Ok(_) => Some(Kind::Failure),
         // Somebody stopped it; or it never began, and whoever asked was told.
         Err(Code::Cancelled | Code::Busy | Code::Usage) => None,
@@ -137,6 +140,9 @@ impl Window {
                     ];
                     let why = copy.error.as_ref().map(|error| self.sentences(error));
                     (words.say("notice.copies_missing", &facts), why.unwrap_or_default())
+                }
+                None if backup.state == BackupState::Verified => {
+                    (words.say("notice.unusual", &facts), words.text("notice.unusual_body"))
                 }
                 // Written and not proved: never told as a success.
                 None => (words.say("notice.stored", &facts), words.text("notice.stored_body")),
@@ -317,11 +323,20 @@ mod tests {
     #[test]
     fn what_is_news() {
         use BackupState::{Failed, Interrupted, Stored, Verified};
-        let end = |state| End { state, whole: true };
-        let partly = End {
-            state: Verified,
-            whole: false,
+        let end = |state| End {
+            state,
+            whole: true,
+            unusual: false,
         };
+        let partly = End {
+            whole: false,
+            ..end(Verified)
+        };
+        let odd = End {
+            unusual: true,
+            ..end(Verified)
+        };
+        assert_eq!(kind(Some(end(Verified)), Ok(odd)), Some(Kind::Failure));
         assert_eq!(kind(None, Ok(end(Verified))), Some(Kind::Success));
         assert_eq!(kind(Some(end(Verified)), Ok(end(Verified))), Some(Kind::Success));
         assert_eq!(kind(Some(end(Failed)), Ok(end(Verified))), Some(Kind::Recovery));

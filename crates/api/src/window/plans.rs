@@ -5,6 +5,7 @@ use coffre_engine::catalogue::PlanFigures;
 use coffre_engine::scheduler::next_of;
 use coffre_model::backup::{Backup, BackupState, BackupType, Kind};
 use coffre_model::compression::Compression;
+use coffre_model::hook::Hooks;
 use coffre_model::plan::{Plan, Retention};
 use coffre_model::schedule::{ClockChange, Schedule, preset};
 use coffre_model::source::check_name;
@@ -53,6 +54,10 @@ pub struct PlanDraft {
     pub key_id: Option<Id>,
     /// What is kept.
     pub retention: Retention,
+    /// Commands before and after each run; where nothing is said they stay as they are.
+    #[serde(default)]
+    #[ts(optional = nullable)]
+    pub hooks: Option<Hooks>,
 }
 
 /// A plan in a list.
@@ -251,6 +256,11 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
             ),
         }
     }
+    if let Some(hooks) = &draft.hooks
+        && let Err(error) = hooks.check()
+    {
+        errors.add("hooks", error);
+    }
     if !errors.0.is_empty() {
         return Ok((errors, None));
     }
@@ -265,6 +275,7 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
         kind: Some(draft.kind),
         compression: Some(compression),
         key: Some(key),
+        hooks: draft.hooks.clone().map(Into::into).unwrap_or_default(),
         retention: draft.retention.clone(),
         preset: None,
     };
@@ -336,6 +347,7 @@ fn draft_of(plan: &Plan) -> PlanDraft {
         time_zone: schedule.map(|schedule| schedule.time_zone.clone()),
         compression: plan.compression.to_string(),
         key_id: plan.key_id,
+        hooks: plan.hooks.clone(),
         retention: plan.retention.clone(),
     }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use coffre_engine::aim::aim;
+use coffre_engine::scheduler::ledger;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::destination::Destination;
+use coffre_model::drill::DrillState;
 use coffre_model::plan::Plan;
-use coffre_model::protection::{Evidence, LastRun, ProtectionCause, ProtectionState, Proved, judge};
+use coffre_model::protection::{Drilled, Evidence, LastRun, ProtectionCause, ProtectionState, Proved, judge};
 use coffre_model::source::Source;
 use coffre_model::{Error, Id, Result};
 use serde::Serialize;
@@ -17,6 +19,19 @@ use super::Window;
 use super::looks::{Answer, Look};
 use super::places::Mounts;
 use crate::Coffre;
+
+/// Slots that brought no verified backup, since the last one that did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+pub struct Behind {
+    /// Nobody was there for them.
+    pub missed: u64,
+    /// They did not work.
+    pub failed: u64,
+    /// They were left out because the run before them went on.
+    pub skipped: u64,
+    /// The first of them.
+    pub since: DateTime<Utc>,
+}
 
 /// The parts of the sentence; the window puts them into words.
 #[derive(Clone, Debug, Serialize, TS)]
@@ -33,6 +48,8 @@ pub struct Protection {
     pub places: usize,
     /// How long a restore took when one was last made or rehearsed.
     pub restore_ms: Option<u64>,
+    /// What its plans owe; nothing where they kept what they promised.
+    pub behind: Option<Behind>,
     /// The open error of the last run, where there is one.
     pub error: Option<Error>,
     /// The backup that the error belongs to.
@@ -101,13 +118,20 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
             .or_else(|| plans.iter().map(|plan| plan.destination_ids.len()).min())
             .unwrap_or(1)
     });
+    let began = newest.as_ref().map(|backup| backup.started_at);
+    let ledger = ledger(&coffre.engine, source, plans.iter().copied(), began, around.now)?;
+    let drill = catalogue.last_drill_here(source)?;
     let evidence = Evidence {
-        plans: plans
-            .iter()
-            .filter(|plan| plan.paused_at.is_none())
-            .map(|plan| plan.every)
-            .collect(),
-        paused: plans.iter().filter(|plan| plan.paused_at.is_some()).count(),
+        plans: ledger.asked,
+        paused: ledger.paused,
+        unusual: newest.as_ref().is_some_and(Backup::is_unusual),
+        drilled: match &drill {
+            Some(drill) if drill.state == DrillState::Failed => Drilled::Failed,
+            Some(_) => Drilled::Done,
+            // Of what it pointed to before: that restores work here was seen.
+            None if catalogue.last_drill_of_source(&source.id, false)?.is_some() => Drilled::Done,
+            None => Drilled::Never(source.created_at),
+        },
         elsewhere,
         proved: newest.as_ref().map(|backup| Proved {
             at: backup.started_at,
@@ -148,6 +172,12 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
             let restore = restore?;
             let took = restore.ended_at? - restore.started_at;
             u64::try_from(took.num_milliseconds()).ok()
+        }),
+        behind: ledger.unkept.since.map(|since| Behind {
+            missed: ledger.unkept.missed,
+            failed: ledger.unkept.failed,
+            skipped: ledger.unkept.skipped,
+            since,
         }),
         error_backup_id: open.as_ref().map(|backup| backup.id),
         error: open.and_then(|backup| backup.error),

@@ -6,6 +6,7 @@ use coffre_api::Coffre;
 use coffre_api::backups::{By, Manual};
 use coffre_api::model::backup::{Backup, BackupState, BackupType, Trigger};
 use coffre_api::model::compression::Compression;
+use coffre_api::model::hook::{HookMoment, HookRun};
 use coffre_api::model::manifest::Manifest;
 use coffre_api::model::{Cancel, Code, Error, Result};
 use coffre_api::words::plain;
@@ -15,6 +16,9 @@ use super::source::facts;
 use crate::args;
 use crate::output::Out;
 use crate::progress::Bar;
+
+/// Flags that a sentence explains.
+const FLAGS: [&str; 5] = ["shrunk", "table_emptied", "table_shrunk", "grew", "slow"];
 
 pub(super) fn make(coffre: &Coffre, given: &args::Backup, out: &Out, cancel: &Cancel) -> Result<()> {
     let by = match (&given.plan, &given.source) {
@@ -40,6 +44,14 @@ pub(super) fn make(coffre: &Coffre, given: &args::Backup, out: &Out, cancel: &Ca
     match made {
         Ok((backup, retained)) => {
             done(&backup, out);
+            for error in coffre
+                .hook_runs(&backup)?
+                .iter()
+                .filter(|hook| hook.moment == HookMoment::After)
+                .filter_map(|hook| hook.error.as_ref())
+            {
+                out.remarks(std::slice::from_ref(error));
+            }
             let manifest = coffre.manifest(&backup)?;
             out.remarks(manifest.as_ref().map(|m| m.remarks.as_slice()).unwrap_or_default());
             if let Some(retained) = &retained {
@@ -89,8 +101,8 @@ fn done(backup: &Backup, out: &Out) {
             copy.key
         ));
     }
-    if backup.flags.iter().any(|f| f == "shrunk") {
-        out.say_aside("cli.shrunk", &[("source", json!(backup.source))]);
+    for flag in FLAGS.iter().filter(|known| backup.flags.iter().any(|flag| flag == *known)) {
+        out.say_aside(&format!("cli.{flag}"), &[("source", json!(backup.source))]);
     }
 }
 
@@ -189,7 +201,29 @@ pub(super) fn show(coffre: &Coffre, given: &args::Show, out: &Out) -> Result<()>
         );
     }
     let backup = drilled.into_iter().next();
-    out.document(&[("backup", &backup), ("manifest", &manifest)])
+    let hooks = backup
+        .as_ref()
+        .map(|drilled| coffre.hook_runs(&drilled.backup))
+        .transpose()?
+        .unwrap_or_default();
+    show_hooks(&hooks, out);
+    out.document(&[("backup", &backup), ("manifest", &manifest), ("hooks", &hooks)])
+}
+
+/// What the commands before and after the run did, and the last that they said.
+fn show_hooks(hooks: &[HookRun], out: &Out) {
+    for hook in hooks {
+        out.line("");
+        let key = format!("cli.hook_{}", hook.moment);
+        let status = hook.status.clone().unwrap_or_else(|| "–".to_owned());
+        out.say(&key, &[("program", json!(hook.program)), ("status", json!(status))]);
+        if let Some(error) = &hook.error {
+            out.line(&format!("  {}", plain(&out.words.error(error).0)));
+        }
+        for line in hook.output.lines() {
+            out.line(&format!("  | {}", plain(line)));
+        }
+    }
 }
 
 fn show_backup(backup: &Backup, manifest: Option<&Manifest>, out: &Out) {

@@ -1,6 +1,10 @@
 //! `coffre recovery-sheet`, `journal`, `settings`, `catalogue`.
 
+use std::path::PathBuf;
+
 use coffre_api::Coffre;
+use coffre_api::Opening;
+use coffre_api::catalogues::{CatalogueCopy, bring_back, copies};
 use coffre_api::model::journal::Entry;
 use coffre_api::model::{Cancel, Result};
 use serde_json::json;
@@ -88,8 +92,44 @@ pub(super) fn settings(coffre: &Coffre, command: &args::Settings, out: &Out) -> 
     }
 }
 
+/// The copies of the catalogue: also where it cannot be opened any more.
+pub(crate) fn catalogue_copies(opening: &Opening, out: &Out) -> Result<()> {
+    let copies = copies(opening)?;
+    if copies.is_empty() {
+        out.say("cli.catalogue_no_copies", &[]);
+    } else {
+        let row = |copy: &CatalogueCopy| {
+            vec![
+                out.words.moment(copy.at),
+                out.words.size(copy.bytes),
+                copy.path.display().to_string(),
+            ]
+        };
+        out.table(&["when", ">size", "path"], copies.iter().map(row).collect());
+    }
+    let copies: Vec<_> = copies
+        .iter()
+        .map(|copy| json!({"path": copy.path.display().to_string(), "at": copy.at, "bytes": copy.bytes}))
+        .collect();
+    out.document(&[("copies", &copies)])
+}
+
+/// Puts a copy in the place of a catalogue that is damaged or gone.
+pub(crate) fn catalogue_restore(opening: &Opening, from: Option<PathBuf>, out: &Out) -> Result<()> {
+    let back = bring_back(opening, from)?;
+    if let Some(aside) = &back.aside {
+        out.say_aside("cli.set_aside", &[("path", json!(aside.display().to_string()))]);
+    }
+    out.say("cli.catalogue_restored", &[("path", json!(back.copy.display().to_string()))]);
+    let aside = back.aside.map(|aside| aside.display().to_string());
+    out.document(&[("catalogue", &json!({"copy": back.copy.display().to_string(), "aside": aside}))])
+}
+
 pub(super) fn catalogue(coffre: &Coffre, command: &args::Catalogue, out: &Out, cancel: &Cancel) -> Result<()> {
-    let args::Catalogue::Rebuild { from } = command;
+    // The others are carried out before a catalogue is opened.
+    let args::Catalogue::Rebuild { from } = command else {
+        return Ok(());
+    };
     let mut found = Vec::new();
     for place in from {
         let (destination, rebuilt) = coffre.rebuild(place, cancel)?;

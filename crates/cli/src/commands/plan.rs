@@ -2,10 +2,11 @@
 
 use coffre_api::Coffre;
 use coffre_api::model::backup::{BackupType, Kind};
+use coffre_api::model::hook::{HookFailure, Hooks};
 use coffre_api::model::plan::{Plan, Retention};
 use coffre_api::model::schedule::Schedule;
 use coffre_api::model::{Code, Error, Result};
-use coffre_api::plans::PlanChange;
+use coffre_api::plans::{HookChange, PlanChange};
 use serde_json::json;
 
 use super::source::facts;
@@ -174,9 +175,57 @@ fn show(plan: &Plan, out: &Out) {
             ("compression", plan.compression.to_string()),
             ("encryption", or_dash(plan.encryption.clone())),
             ("retention", or_dash(Some(retention.join(", ")).filter(|r| !r.is_empty()))),
+            ("before", command(out, plan.hooks.as_ref(), |hooks| &hooks.before)),
+            ("after", command(out, plan.hooks.as_ref(), |hooks| &hooks.after)),
             ("id", plan.id.to_string()),
         ],
     );
+}
+
+/// A command as it was given: JSON, so that each argument can be told from the next.
+fn command(out: &Out, hooks: Option<&Hooks>, of: fn(&Hooks) -> &Vec<String>) -> String {
+    match hooks {
+        Some(hooks) if !of(hooks).is_empty() => {
+            let facts = [
+                ("command", json!(json!(of(hooks)).to_string())),
+                ("seconds", json!(hooks.limit_seconds)),
+                ("failure", json!(out.words.text(&format!("hook.{}", hooks.on_failure)))),
+            ];
+            out.words.say("cli.plan_hook", &facts)
+        }
+        _ => "–".to_owned(),
+    }
+}
+
+fn hooks(given: &PlanOptions) -> Result<HookChange> {
+    let command = |given: &Option<String>| {
+        let read = |text: &String| {
+            serde_json::from_str::<Vec<String>>(text)
+                .map_err(|_| Error::new(Code::Usage, "hook_json").with("given", text.as_str()))
+        };
+        given.as_ref().map(read).transpose()
+    };
+    Ok(HookChange {
+        before: command(&given.before)?,
+        after: command(&given.after)?,
+        limit_seconds: given.hook_limit.as_deref().map(seconds).transpose()?,
+        on_failure: given.hook_failure.as_deref().and_then(HookFailure::parse),
+    })
+}
+
+/// `90`, `90s`, `5m`, `1h`.
+fn seconds(given: &str) -> Result<u64> {
+    let (number, unit) = match given.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, given.chars().last()),
+        None => (given, None),
+    };
+    let factor = match unit {
+        Some('h') => 3600,
+        Some('m') => 60,
+        _ => 1,
+    };
+    let read = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    read.ok_or_else(|| Error::new(Code::Usage, "hook_limit").with("max", coffre_api::model::hook::LONGEST))
 }
 
 fn schedule_text(plan: &Plan, out: &Out) -> String {
@@ -235,6 +284,7 @@ fn change(coffre: &Coffre, given: &PlanOptions, to: &[String], no_encrypt: bool)
             keep_yearly: given.keep_yearly,
             keep_min: given.keep_min,
         },
+        hooks: hooks(given)?,
         preset: given.retention.as_deref().and_then(Retention::preset),
     })
 }

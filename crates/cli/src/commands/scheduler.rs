@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coffre_api::Coffre;
 use coffre_api::backups::By;
+use coffre_api::jobs::JobStatus;
 use coffre_api::model::backup::{Backup, Trigger};
 use coffre_api::model::plan::Plan;
 use coffre_api::model::progress::Silent;
@@ -99,9 +100,17 @@ fn status(coffre: &Coffre, out: &Out) -> Result<()> {
     };
     let since = status.paused_at.map(|at| out.words.moment(at));
     out.say(key, &[("when", json!(since))]);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    let moment = |at: Option<_>| or_dash(at.map(|at| out.words.moment(at)));
+    let job = |job: &JobStatus| {
+        vec![
+            out.words.text(&format!("job.{}", job.job.as_str())),
+            moment(Some(job.next_run)),
+            moment(job.last_run),
+            or_dash(job.last_error.as_ref().map(|why| out.words.error(why).0)),
+        ]
+    };
     if !status.plans.is_empty() {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
-        let moment = |at: Option<_>| or_dash(at.map(|at| out.words.moment(at)));
         let row = |plan: &PlanStatus| {
             let next = match (plan.due, plan.paused_at) {
                 (Some(due), _) => out.words.say("cli.slot_due", &[("when", json!(out.words.moment(due)))]),
@@ -133,7 +142,12 @@ fn status(coffre: &Coffre, out: &Out) -> Result<()> {
             ],
             status.plans.iter().map(row).collect(),
         );
+        out.line("");
     }
+    out.table(
+        &["own_work", "next_run", "last_run", "remark"],
+        status.jobs.iter().map(job).collect(),
+    );
     out.document(&[("scheduler", &status)])
 }
 

@@ -8,6 +8,7 @@ mod contract_files;
 mod crm;
 mod drill;
 mod guard;
+mod hooks;
 mod inside;
 mod names;
 mod postgres_faults;

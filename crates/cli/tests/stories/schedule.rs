@@ -283,3 +283,94 @@ fn without_a_network_it_waits_and_says_so() {
     assert!(text(&plan["waiting_for"], "message").contains("network"), "{plan:#}");
     assert!(backups(&coffre).is_empty());
 }
+
+/// Coffre's own work: once a day, made up for, shown; and the copy of the catalogue brings back what manifests do not know.
+#[test]
+fn own_work_is_done_once_a_day_and_a_lost_catalogue_comes_back_from_its_copy() {
+    let (mut coffre, _) = protected();
+    clock(&mut coffre, "2026-11-17 12:00:00");
+    plan(&coffre, &["--every", "daily", "--keep-last", "5"]);
+    coffre.ok(["backup", "--plan", "nightly", "--note", "before the copy"]);
+    let jobs = |coffre: &Coffre| status(coffre)["jobs"].as_array().unwrap().clone();
+    assert!(jobs(&coffre).iter().all(|job| job["last_run"] == Value::Null));
+    let serve = |coffre: &Coffre, copies: usize| {
+        let daemon = coffre.spawn(["serve"]);
+        let kept = || coffre.json(["catalogue", "copies"])["copies"].as_array().unwrap().len();
+        assert!(wait_until(Duration::from_secs(30), || kept() == copies));
+        let all = || {
+            jobs(coffre)
+                .iter()
+                .all(|job| job["last_run"] != Value::Null && job["last_error"] == Value::Null)
+        };
+        assert!(wait_until(Duration::from_secs(30), all), "{:#?}", jobs(coffre));
+        daemon.signal(SIGTERM);
+        assert_eq!(daemon.wait().status, Some(0));
+    };
+    serve(&coffre, 1);
+    let next: Vec<Value> = jobs(&coffre).iter().map(|job| job["next_run"].clone()).collect();
+    assert_eq!(
+        next,
+        ["2026-11-18T03:00:00Z", "2026-11-18T03:30:00Z", "2026-11-18T04:00:00Z"],
+        "in the order of the day"
+    );
+    // Not again on the same day; and once for four nights in which nobody was there.
+    clock(&mut coffre, "2026-11-17 13:00:00");
+    serve(&coffre, 1);
+    clock(&mut coffre, "2026-11-21 13:00:00");
+    serve(&coffre, 2);
+    assert_eq!(jobs(&coffre)[2]["next_run"], "2026-11-22T04:00:00Z");
+    let refused = coffre.fails(["catalogue", "restore"], "REFUSED", 4);
+    assert!(!refused.stdout.is_empty());
+
+    let notes = |coffre: &Coffre| -> Vec<String> { backups(coffre).iter().map(|b| text(b, "note").to_owned()).collect() };
+    let (known, plans) = (notes(&coffre), coffre.json(["plan", "list"])["plans"].clone());
+    std::fs::write(coffre.home().join("catalogue.db"), "not a catalogue any more").unwrap();
+    coffre.fails(["list"], "CATALOGUE_CORRUPT", 1);
+    // The newest copy is damaged as well: the one before it is taken.
+    let newest = text(&coffre.json(["catalogue", "copies"])["copies"][0], "path").to_owned();
+    let whole = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &whole[..whole.len() / 2]).unwrap();
+    let back = coffre.json(["catalogue", "restore"])["catalogue"].clone();
+    assert_ne!(text(&back, "copy"), newest);
+    assert!(std::path::Path::new(text(&back, "aside")).exists());
+    let old = notes(&coffre);
+    assert!(old.contains(&"before the copy".to_owned()), "{old:?}");
+    assert_eq!(coffre.json(["plan", "list"])["plans"][0]["name"], plans[0]["name"]);
+    // Nothing leaves until a person has looked; what came since is taken in again.
+    coffre.ok(["plan", "edit", "nightly", "--keep-last", "1"]);
+    let made = coffre.json(["backup", "--plan", "nightly"]);
+    assert_eq!(text(&made["retention"]["stopped"], "code"), "REFUSED", "{made:#}");
+    coffre.ok(["catalogue", "rebuild", "--from", "safe"]);
+    assert_eq!(backups(&coffre).len(), known.len() + 1);
+    real_clock(&mut coffre);
+    let wrong = Invariants::of(&coffre).violations();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The machine sleeps while the daemon runs: elapsed time stands still, and the wall clock has gone on.
+#[test]
+fn a_daemon_that_slept_for_three_days_catches_up_once() {
+    let (mut coffre, _) = protected();
+    coffre.set("TZ", "UTC");
+    plan(&coffre, &["--every", "daily"]);
+    let offset = coffre.work("clock");
+    std::fs::write(&offset, "+0").unwrap();
+    let mut prefix = faked("unused");
+    prefix.retain(|word| !word.to_string_lossy().starts_with("FAKETIME="));
+    prefix.push(format!("FAKETIME_TIMESTAMP_FILE={}", offset.display()).into());
+    prefix.push("FAKETIME_NO_CACHE=1".into());
+    coffre.under(prefix);
+    let daemon = coffre.spawn(["serve"]);
+    assert!(wait_until(Duration::from_secs(30), || status(&coffre)["running"] == true));
+    assert!(backups(&coffre).is_empty());
+    std::fs::write(&offset, "+3d").unwrap();
+    let woken = Instant::now();
+    let caught_up = || backups(&coffre).iter().any(|b| b["state"] == "verified");
+    assert!(wait_until(Duration::from_secs(60), caught_up), "{:#}", status(&coffre));
+    assert!(woken.elapsed() < Duration::from_secs(60));
+    assert_eq!(triggers(&coffre), ["catch_up"]);
+    daemon.signal(SIGTERM);
+    assert_eq!(daemon.wait().status, Some(0));
+    let plan = status(&coffre)["plans"][0].clone();
+    assert_eq!((&plan["successes"], &plan["missed"]), (&1.into(), &2.into()), "{plan:#}");
+}

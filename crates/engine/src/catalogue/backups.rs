@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState, BackupType, Copy, CopyState, Kind, Tool, Trigger};
 use coffre_model::database::TableCount;
+use coffre_model::plan::Plan;
 use coffre_model::source::Source;
 use coffre_model::{BackupCode, Code, Error, Id, Result};
 use rusqlite::types::Value;
@@ -90,6 +91,24 @@ impl Catalogue {
             one(c, "backups", &sql, params![source.id.to_string(), aim(source)], |row| {
                 read(c, row)
             })
+        })
+    }
+
+    /// When the newest verified backup began that keeps what a plan promises: one of its own, or another one of what the source points to
+    /// now with a verified copy at each of the plan's destinations.
+    pub fn proved_for(&self, source: &Source, plan: &Plan) -> Result<Option<DateTime<Utc>>> {
+        self.read(|c| {
+            let wanted: Vec<String> = plan.destination_ids.iter().map(Id::to_string).collect();
+            one(
+                c,
+                "backups",
+                "SELECT started_at FROM backups b WHERE b.source_id = ?1 AND b.aim = ?2 AND +b.state = 'verified'
+                    AND (b.plan_id = ?3 OR NOT EXISTS (SELECT 1 FROM json_each(?4) d WHERE NOT EXISTS (
+                        SELECT 1 FROM copies p WHERE p.backup_id = b.id AND p.destination_id = d.value AND p.state = 'verified')))
+                 ORDER BY b.started_at DESC, b.id DESC LIMIT 1",
+                params![source.id.to_string(), aim(source), plan.id.to_string(), json(&wanted)?],
+                |row| row.time("started_at"),
+            )
         })
     }
 

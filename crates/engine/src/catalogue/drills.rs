@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use coffre_model::drill::{Drill, DrillState, LastDrill};
+use coffre_model::source::Source;
 use coffre_model::throw_away::DrillLevel;
 use coffre_model::{Code, Error, Id, Result};
 use rusqlite::params;
@@ -12,6 +13,7 @@ use super::Catalogue;
 use super::fault::Fault;
 use super::row::{Reading, all, change, json, one, opt_json, opt_number, opt_time, time_text};
 use super::runs::{take_from_dead, without_lease};
+use crate::aim::aim;
 use crate::lease::Lease;
 
 /// What says something about a backup: drills that came to an end of their own.
@@ -128,6 +130,19 @@ impl Catalogue {
             all(c, "drills", sql, [], read)
         })?;
         Ok(running.into_iter().filter(|drill| !dead.contains(&drill.id)).collect())
+    }
+
+    /// The last drill of a backup of what the source points to now, where there was one.
+    pub fn last_drill_here(&self, source: &Source) -> Result<Option<LastDrill>> {
+        let sql = format!(
+            "SELECT * FROM drills WHERE source_id = ?1 AND {ENDED} AND backup_id IN (SELECT id FROM backups WHERE source_id = ?1 AND aim = ?2)
+             ORDER BY started_at DESC, id DESC LIMIT 1"
+        );
+        self.read(|c| {
+            one(c, "drills", &sql, params![source.id.to_string(), aim(source)], |row| {
+                short(&read(row)?)
+            })
+        })
     }
 
     /// Drills that are `running` without a live lease.

@@ -213,6 +213,14 @@ impl Catalogue {
         })
     }
 
+    /// When the newest verified backup of a plan ended.
+    pub fn last_verified_of_plan(&self, plan: &Id) -> Result<Option<DateTime<Utc>>> {
+        self.read(|c| {
+            let sql = "SELECT ended_at FROM backups WHERE plan_id = ?1 AND +state = 'verified' ORDER BY started_at DESC, id DESC LIMIT 1";
+            Ok(one(c, "backups", sql, [plan.to_string()], |row| row.opt_time("ended_at"))?.flatten())
+        })
+    }
+
     /// The last run of all that is over.
     pub fn last_ended(&self) -> Result<Option<Backup>> {
         self.read(|c| {

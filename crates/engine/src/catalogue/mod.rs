@@ -29,12 +29,14 @@
 
 mod adopt;
 mod backups;
+pub mod copies;
 mod damage;
 mod deletion;
 mod destinations;
 mod drills;
 mod fault;
 mod figures;
+mod hooks;
 mod journal;
 mod keys;
 mod names;
@@ -47,7 +49,7 @@ mod row;
 mod runs;
 mod search;
 mod settings;
-mod slots;
+pub mod slots;
 mod sources;
 pub mod states;
 mod verification;

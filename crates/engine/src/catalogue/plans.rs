@@ -113,7 +113,7 @@ fn write(connection: &Connection, id: &str, plan: &Plan) -> Result<(), Fault> {
     change(
         connection,
         "UPDATE plans SET name = ?2, source_id = ?3, kind = ?4, every = ?5, compression = ?6, key_id = ?7, retention = ?8,
-                          schedule = ?9, paused_at = ?10
+                          schedule = ?9, paused_at = ?10, hooks = ?11
          WHERE id = ?1",
         params![
             id,
@@ -125,7 +125,8 @@ fn write(connection: &Connection, id: &str, plan: &Plan) -> Result<(), Fault> {
             opt_id(plan.key_id.as_ref()),
             json(&plan.retention)?,
             opt_json(plan.schedule.as_ref())?,
-            opt_time(plan.paused_at)
+            opt_time(plan.paused_at),
+            opt_json(plan.hooks.as_ref())?
         ],
     )?;
     change(connection, "DELETE FROM plan_destinations WHERE plan_id = ?1", [id])?;
@@ -174,6 +175,7 @@ fn read(connection: &Connection, row: &Reading<'_, '_>) -> Result<Plan, Fault> {
         key_id: row.opt_id("key_id")?,
         retention: row.json("retention")?,
         schedule: row.opt_json("schedule")?,
+        hooks: row.opt_json("hooks")?,
         paused_at: row.opt_time("paused_at")?,
         created_at: row.time("created_at")?,
     })

@@ -116,7 +116,11 @@ impl Catalogue {
         self.write(|c| {
             let mut changed = change(c, "DELETE FROM retention_holds WHERE plan_id = ?1", [plan.to_string()])?;
             if confirmed {
-                changed += change(c, "DELETE FROM clockwork WHERE name = ?1", [taken_in(plan)])?;
+                changed += change(
+                    c,
+                    "DELETE FROM clockwork WHERE name IN (?1, ?2)",
+                    [taken_in(plan), brought_back(plan)],
+                )?;
             }
             Ok(changed > 0)
         })
@@ -126,6 +130,28 @@ impl Catalogue {
     /// nothing of what a person did afterwards: pins and notes made later are lost.
     pub fn taken_in_again(&self, plan: &Id) -> Result<bool> {
         self.read(|c| Ok(count(c, "SELECT COUNT(*) FROM clockwork WHERE name = ?1", [taken_in(plan)])? > 0))
+    }
+
+    /// Remembers of every plan that what is known of it came from a copy of the catalogue: what was pinned since is not known.
+    pub fn mark_brought_back(&self) -> Result<()> {
+        self.write(|c| {
+            let plans = all(c, "plans", "SELECT id FROM plans WHERE removed_at IS NULL", [], |row| {
+                row.id("id")
+            })?;
+            for plan in plans {
+                change(
+                    c,
+                    "INSERT INTO clockwork (name, value) VALUES (?1, 'true') ON CONFLICT (name) DO NOTHING",
+                    [brought_back(&plan)],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether that is so, and nobody has looked since.
+    pub fn was_brought_back(&self, plan: &Id) -> Result<bool> {
+        self.read(|c| Ok(count(c, "SELECT COUNT(*) FROM clockwork WHERE name = ?1", [brought_back(plan)])? > 0))
     }
 
     /// The latest moment at which a backup that is there says it was made, and its code.
@@ -159,6 +185,10 @@ impl Catalogue {
 
 fn taken_in(plan: &Id) -> String {
     format!("taken_in:{plan}")
+}
+
+fn brought_back(plan: &Id) -> String {
+    format!("brought_back:{plan}")
 }
 
 /// Remembers that a backup of this plan came from its manifest.

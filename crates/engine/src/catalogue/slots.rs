@@ -31,6 +31,19 @@ pub struct SlotFigures {
     pub open: Option<Slot>,
 }
 
+/// What became of a plan's slots since a moment, without those whose backup is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unkept {
+    /// Nobody was there for them.
+    pub missed: u64,
+    /// They did not work.
+    pub failed: u64,
+    /// They were left out because the run before them went on.
+    pub skipped: u64,
+    /// The first of them.
+    pub since: Option<DateTime<Utc>>,
+}
+
 const COLUMNS: &str = "SELECT plan_id, slot, state, reason, backup_id, tries, next_try_at, seen_at, ended_at FROM slots";
 
 fn read(row: &Reading<'_, '_>) -> Result<Slot, Fault> {
@@ -223,6 +236,28 @@ impl Catalogue {
                 figures.open = one(c, "slots", &open, [&id], read)?;
             }
             Ok(figures)
+        })
+    }
+
+    /// What became of a plan's slots after `after`, without those whose backup is verified and those left out on purpose.
+    pub fn unkept_slots(&self, plan: &Id, after: DateTime<Utc>) -> Result<Unkept> {
+        self.read(|c| {
+            let how_many = format!("COALESCE(json_extract(reason, '$.details.{COUNT}'), 1)");
+            let sql = format!(
+                "SELECT COALESCE(SUM(iif(state = 'missed', {how_many}, 0)), 0) AS missed, COALESCE(SUM(state = 'failed'), 0) AS failed,
+                        COALESCE(SUM(iif(state = 'skipped', {how_many}, 0)), 0) AS skipped, MIN(slot) AS since
+                 FROM slots WHERE plan_id = ?1 AND slot > ?2
+                    AND (state IN ('missed', 'failed') OR (state = 'skipped' AND json_extract(reason, '$.text') = 'slot_still_running'))"
+            );
+            let found = one(c, "slots", &sql, params![plan.to_string(), time_text(after)], |row| {
+                Ok(Unkept {
+                    missed: row.number("missed")?,
+                    failed: row.number("failed")?,
+                    skipped: row.number("skipped")?,
+                    since: row.opt_time("since")?,
+                })
+            })?;
+            Ok(found.unwrap_or_default())
         })
     }
 

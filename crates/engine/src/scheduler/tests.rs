@@ -30,6 +30,7 @@ fn plan(name: &str, cron: &str, zone: &str, created: &str) -> Plan {
             wait_for_network: false,
             wait_for_power: false,
         }),
+        hooks: None,
         paused_at: None,
         created_at: at(created),
     }

@@ -208,6 +208,7 @@ export function detail(core: Core, backup: T.Backup): T.BackupDetail {
   return {
     backup,
     adapter: s.adapter,
+    hooks: [],
     timeline,
     protection: protectionOf(core, s),
     next_run_at: next === null ? null : core.iso(next),
@@ -290,6 +291,7 @@ export function backupCommands(
   | 'restoreTable'
   | 'closeOpened'
   | 'pinBackup'
+  | 'acknowledgeBackup'
   | 'noteBackup'
   | 'previewDelete'
   | 'deleteBackups'
@@ -359,6 +361,7 @@ export function backupCommands(
       return null
     },
     pinBackup: async ({ id, pinned }) => edit(core, id, { pinned }, pinned ? 'backup.pin' : 'backup.unpin'),
+    acknowledgeBackup: async ({ id }) => edit(core, id, { acknowledged_at: core.iso() }, 'backup.acknowledge'),
     noteBackup: async ({ id, note }) => edit(core, id, { note }, 'backup.note'),
     previewDelete: async ({ ids }) => {
       const chosen = ids.map((id) => core.backup(id))

@@ -32,6 +32,7 @@ export function protectionOf(core: Core, s: SourceData): T.Protection {
     copies: copies.length,
     places: sites.size,
     restore_ms: core.drills.lastOfSource(s.source.id)?.restore_ms ?? s.restoreMs,
+    behind: null,
     error: failed?.error ?? null,
     error_backup_id: failed?.id ?? null,
   }

@@ -127,6 +127,9 @@ export class Actions {
       })
     return done !== undefined
   }
+  async acknowledge(b: Backup): Promise<void> {
+    await attempt(() => backend().acknowledgeBackup({ id: b.id }))
+  }
   async sheet(b: Backup): Promise<void> {
     const saved = await attempt(() => backend().saveRecoverySheet({ backup_id: b.id }))
     if (saved) toasts.show(t('backups.sheet_done'), { icon: 'file', text: saved.path })

@@ -109,6 +109,7 @@ pub(crate) fn plan(name: &str, source: &Source, destinations: &[&Destination]) -
             ..Retention::default()
         },
         schedule: None,
+        hooks: None,
         paused_at: None,
         created_at: moment(0),
     }
