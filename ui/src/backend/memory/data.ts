@@ -383,6 +383,7 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
       kind: 'full',
       every,
       schedule: null,
+      hooks: null,
       paused_at: null,
       compression: 'zstd:3',
       encryption: encrypted ? key.name : null,

@@ -44,6 +44,7 @@ export function planOf(core: Core, id: string, draft: T.PlanDraft): T.Plan {
     kind: draft.kind,
     every: draft.every,
     schedule: null,
+    hooks: draft.hooks ?? null,
     paused_at: null,
     compression: draft.compression,
     encryption: key?.name ?? null,
