@@ -17,20 +17,17 @@ use coffre_model::database::Access;
 use coffre_model::{Code, Error, Id, Result};
 use rustix::process::{Pid, Signal};
 
-use super::connect::Session;
-use super::tables::sql_name;
 use super::tools::{Search, Version};
 use crate::process::{self, Invocation, Resident};
 
 /// What our servers call themselves. Nothing else does: it decides only whether roles that a dump names are made there.
-const CLUSTER: &str = "coffre throw-away";
-/// Asks a server whether it is one of ours.
-pub(crate) const IS_THROW_AWAY: &str =
-    "SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'cluster_name' AND setting = 'coffre throw-away')";
+pub(super) const CLUSTER: &str = "coffre throw-away";
 /// The port is part of the socket's name alone.
 pub(super) const PORT: u16 = 5432;
-/// The one user.
-pub(super) const USER: &str = "postgres";
+/// Who makes the server and looks after it. Nothing that a dump holds is ever run as this one.
+pub(super) const KEEPER: &str = "coffre_keeper";
+/// As whom a dump is loaded and looked into: no superuser.
+pub(super) const LOADER: &str = "coffre_loader";
 /// How folders outside of the private one are called, and the links that lead to them.
 const OUTSIDE: &str = "coffre-";
 const LINK: &str = "outside-";
@@ -280,7 +277,7 @@ fn initialise(
         let call = Invocation::new(&bin.join("initdb"), place)
             .arg("--pgdata")
             .arg(data.to_owned())
-            .args(["--username", USER, "--auth=trust", "--encoding=UTF8", "--no-sync"])
+            .args(["--username", KEEPER, "--auth=trust", "--encoding=UTF8", "--no-sync"])
             .arg(format!("--locale={locale}"));
         let answer = match process::ask(&as_user(call, user), access.stall, &access.cancel) {
             Ok(answer) => answer,
@@ -347,37 +344,6 @@ fn invocation(program: &Path, place: &Path, data: &Path, sockets: &Path, user: O
         call = call.arg("-c").arg(setting);
     }
     as_user(call, user)
-}
-
-/// Whether this session's server is one of ours.
-pub(super) fn is_throw_away(session: &mut Session) -> Result<bool> {
-    session.value(IS_THROW_AWAY)
-}
-
-/// Makes the roles that a dump names. Nobody can log in as them.
-pub(super) fn make_roles<'r>(session: &mut Session, roles: impl Iterator<Item = &'r String>) -> Result<()> {
-    for sql in roles.filter_map(|role| make_role(role)) {
-        session.run(&sql)?;
-    }
-    Ok(())
-}
-
-/// The statement that makes a role where it is not there; nothing for the system's own names, which cannot be made.
-pub(crate) fn make_role(role: &str) -> Option<String> {
-    if role.is_empty() || role.starts_with("pg_") || matches!(role, "public" | "none") {
-        return None;
-    }
-    let make = format!("CREATE ROLE {}", sql_name(role));
-    // A duplicate is no failure of the transaction that this is part of.
-    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    Some(format!(
-        "DO LANGUAGE plpgsql {}",
-        text(&format!(
-            "BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname::text = {}) THEN EXECUTE {}; END IF; END",
-            text(role),
-            text(&make)
-        ))
-    ))
 }
 
 /// Ends and removes what a run whose process is gone left, where `runtime` was its private folder.
