@@ -213,6 +213,10 @@ impl DatabaseKind for Postgres {
         })
     }
 
+    fn can_throw_away(&self, need: &Need, access: &Access) -> Result<std::result::Result<(), Error>> {
+        server::find(need.server_version.as_deref(), access).map(|found| found.map(drop))
+    }
+
     fn sweep_throw_away(&self, runtime: &Path) -> Result<()> {
         server::sweep(runtime)
     }

@@ -22,6 +22,7 @@ use crate::context::Engine;
 use crate::lease::{Lease, Resource};
 
 pub mod conditions;
+pub mod drills;
 mod standing;
 
 pub use standing::{announce, count_from, is_watched, pause_all, paused_at};

@@ -33,6 +33,8 @@ words! {
         FewCopies = "few_copies",
         /// The last run failed.
         LastFailed = "last_failed",
+        /// The last rehearsed restore found its backup not to hold.
+        DrillFailed = "drill_failed",
         /// Its plans are paused.
         Paused = "paused",
     }
@@ -81,6 +83,8 @@ pub struct Evidence {
     pub elsewhere: bool,
     /// The last run against what it points to now.
     pub last: Option<LastRun>,
+    /// Whether the last drill of what it points to now found its backup not to hold.
+    pub drill_failed: bool,
 }
 
 /// The decision and its reason.
@@ -116,7 +120,7 @@ pub fn ages(plans: &[Option<BackupType>]) -> (TimeDelta, TimeDelta) {
 
 /// Decides.
 pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
-    use ProtectionCause::{FewCopies, LastFailed, Moved, Never, NoPlan, Paused, Stale};
+    use ProtectionCause::{DrillFailed, FewCopies, LastFailed, Moved, Never, NoPlan, Paused, Stale};
     use ProtectionState::{AtRisk, Protected, Unprotected};
     let because = |state, cause| Judgement {
         state,
@@ -147,6 +151,9 @@ pub fn judge(evidence: &Evidence, now: DateTime<Utc>) -> Judgement {
     });
     if failed {
         return because(AtRisk, LastFailed);
+    }
+    if evidence.drill_failed {
+        return because(AtRisk, DrillFailed);
     }
     if age > fresh || age < -CLOCKS_DIFFER {
         return because(AtRisk, Stale);
@@ -197,6 +204,11 @@ mod tests {
         };
         assert_eq!(state(&daily), (Protected, None));
         assert_eq!(state(&Evidence::default()), (Unprotected, Some(NoPlan)));
+        let rehearsed = Evidence {
+            drill_failed: true,
+            ..daily.clone()
+        };
+        assert_eq!(state(&rehearsed), (AtRisk, Some(ProtectionCause::DrillFailed)));
         let never = Evidence {
             proved: None,
             ..daily.clone()
@@ -285,21 +297,24 @@ mod tests {
         let proved = prop::option::of((-100_000_i64..100_000, 0_usize..4, 0_usize..3, 0_usize..4));
         let last = prop::option::of((-100_000_i64..100_000, any_state()));
         let plans = prop::collection::vec(every, 0..4);
-        (plans, 0_usize..3, proved, last, any::<bool>()).prop_map(|(plans, paused, proved, last, elsewhere)| Evidence {
-            plans,
-            paused,
-            elsewhere,
-            proved: proved.map(|(minutes, copies, silent, wanted)| Proved {
-                at: now() - TimeDelta::minutes(minutes),
-                copies,
-                silent,
-                wanted,
-            }),
-            last: last.map(|(minutes, state)| LastRun {
-                at: now() - TimeDelta::minutes(minutes),
-                state,
-            }),
-        })
+        (plans, 0_usize..3, proved, last, any::<bool>(), any::<bool>()).prop_map(
+            |(plans, paused, proved, last, elsewhere, drill_failed)| Evidence {
+                drill_failed,
+                plans,
+                paused,
+                elsewhere,
+                proved: proved.map(|(minutes, copies, silent, wanted)| Proved {
+                    at: now() - TimeDelta::minutes(minutes),
+                    copies,
+                    silent,
+                    wanted,
+                }),
+                last: last.map(|(minutes, state)| LastRun {
+                    at: now() - TimeDelta::minutes(minutes),
+                    state,
+                }),
+            },
+        )
     }
 
     proptest! {

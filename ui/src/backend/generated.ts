@@ -1356,7 +1356,7 @@ export type Protection = {
 }
 
 /** Why a source is not protected, or will not stay so. */
-export type ProtectionCause = "no_plan" | "never" | "moved" | "stale" | "few_copies" | "last_failed" | "paused";
+export type ProtectionCause = "no_plan" | "never" | "moved" | "stale" | "few_copies" | "last_failed" | "drill_failed" | "paused";
 
 /** How safe a source is. */
 export type ProtectionState = "protected" | "at_risk" | "unprotected";

@@ -4,7 +4,7 @@ import { type Sayable, sayError, t, word } from '../i18n/index.svelte'
 
 export interface ProtectionParts {
   state: 'protected' | 'at_risk' | 'unprotected'
-  cause: 'no_plan' | 'never' | 'moved' | 'stale' | 'few_copies' | 'last_failed' | 'paused' | null
+  cause: 'no_plan' | 'never' | 'moved' | 'stale' | 'few_copies' | 'last_failed' | 'drill_failed' | 'paused' | null
   last_verified_at: string | null
   copies: number
   places: number

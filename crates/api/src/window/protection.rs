@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use coffre_engine::aim::aim;
+use coffre_engine::scheduler::drills::failed_drill;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::destination::Destination;
 use coffre_model::plan::Plan;
@@ -89,6 +90,7 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
     let newest = catalogue.latest_proof(source)?;
     let last = catalogue.last_run_here(source)?;
     let elsewhere = newest.is_none() && catalogue.latest(&source.id, true)?.is_some();
+    let rehearsed = failed_drill(&coffre.engine, source)?;
     let plans: Vec<&Plan> = around.plans_of(&source.id).collect();
     let copies = newest.iter().flat_map(|backup| &backup.copies);
     let copies = copies.filter(|copy| copy.state == CopyState::Verified);
@@ -119,6 +121,7 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
             at: backup.started_at,
             state: backup.state,
         }),
+        drill_failed: rehearsed.is_some(),
     };
     let judgement = judge(&evidence, around.now);
     let open = last.filter(|last| {
@@ -149,7 +152,13 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
             let took = restore.ended_at? - restore.started_at;
             u64::try_from(took.num_milliseconds()).ok()
         }),
-        error_backup_id: open.as_ref().map(|backup| backup.id),
-        error: open.and_then(|backup| backup.error),
+        error_backup_id: match (&judgement.cause, &rehearsed) {
+            (Some(ProtectionCause::DrillFailed), Some((drill, _))) => Some(drill.backup_id),
+            _ => open.as_ref().map(|backup| backup.id),
+        },
+        error: match (judgement.cause, rehearsed) {
+            (Some(ProtectionCause::DrillFailed), Some((_, error))) => Some(error),
+            _ => open.and_then(|backup| backup.error),
+        },
     })
 }

@@ -17,7 +17,7 @@ use coffre_model::database::Access;
 use coffre_model::{Code, Error, Id, Result};
 use rustix::process::{Pid, Signal};
 
-use super::tools::{Search, Version};
+use super::tools::{Program, Search, Version};
 use crate::process::{self, Invocation, Resident};
 
 /// What our servers call themselves. Nothing else does: it decides only whether roles that a dump names are made there.
@@ -75,7 +75,7 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
 
 /// Whom a server runs as.
 #[derive(Clone, Copy)]
-struct User {
+pub(super) struct User {
     id: u32,
     group: u32,
 }
@@ -105,6 +105,24 @@ fn user() -> Result<std::result::Result<Option<User>, Error>> {
         .ok_or_else(|| Error::new(Code::ToolMissing, "pg_server_root").with("users", STAND_INS.join(", "))))
 }
 
+/// What a server for this version would be started from, and as whom; the inner error says why there can be none.
+pub(super) fn find(wanted: Option<&str>, access: &Access) -> Result<std::result::Result<(Program, Option<User>), Error>> {
+    let search = Search {
+        own: None,
+        folders: &access.tool_paths,
+        runtime: &access.runtime,
+        cancel: &access.cancel,
+    };
+    let chosen = search
+        .find("postgres")?
+        .choose_server(wanted.and_then(Version::parse).as_ref());
+    let program = match chosen {
+        Ok(program) => program,
+        Err(why) => return Ok(Err(about_servers(why))),
+    };
+    Ok(user()?.map(|user| (program, user)))
+}
+
 impl PrivateServer {
     /// Makes and starts a server that can take what a server of this version had: the same major version, else the nearest newer one. The inner
     /// error says why there can be none.
@@ -112,21 +130,8 @@ impl PrivateServer {
     /// # Errors
     /// `CANCELLED`, `STALLED`, `HOME_FULL`.
     pub(super) fn start(wanted: Option<&str>, access: &Access) -> Result<std::result::Result<PrivateServer, Error>> {
-        let search = Search {
-            own: None,
-            folders: &access.tool_paths,
-            runtime: &access.runtime,
-            cancel: &access.cancel,
-        };
-        let chosen = search
-            .find("postgres")?
-            .choose_server(wanted.and_then(Version::parse).as_ref());
-        let program = match chosen {
-            Ok(program) => program,
-            Err(why) => return Ok(Err(about_servers(why))),
-        };
-        let user = match user()? {
-            Ok(user) => user,
+        let (program, user) = match find(wanted, access)? {
+            Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
         let mut folders = Vec::new();
@@ -462,15 +467,5 @@ mod tests {
         assert!(fits_a_socket(&folder(SOCKET_FOLDER_MAX)) && !fits_a_socket(&folder(SOCKET_FOLDER_MAX + 1)));
         let socket = folder(SOCKET_FOLDER_MAX).join(format!(".s.PGSQL.{PORT}"));
         assert!(socket.as_os_str().len() <= 107, "{}", socket.as_os_str().len());
-    }
-
-    #[test]
-    fn a_role_is_a_name_and_never_more() {
-        let sql = make_role("o'b\"c").unwrap();
-        assert!(sql.contains(r#"rolname::text = ''o''''b"c''"#), "{sql}");
-        assert!(sql.contains(r#"EXECUTE ''CREATE ROLE "o''''b""c"''"#), "{sql}");
-        for none in ["", "pg_monitor", "public", "none"] {
-            assert_eq!(make_role(none), None);
-        }
     }
 }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use coffre_model::drill::{Drill, DrillState, LastDrill};
+use coffre_model::source::Source;
 use coffre_model::throw_away::DrillLevel;
 use coffre_model::{Code, Error, Id, Result};
 use rusqlite::params;
 
 use super::Catalogue;
 use super::fault::Fault;
-use super::row::{Reading, all, change, json, one, opt_json, opt_number, opt_time, time_text};
+use super::row::{Reading, all, change, count, json, one, opt_json, opt_number, opt_time, time_text};
 use super::runs::{take_from_dead, without_lease};
+use crate::aim::aim;
 use crate::lease::Lease;
 
 /// What says something about a backup: drills that came to an end of their own.
@@ -118,6 +120,26 @@ impl Catalogue {
         let sql =
             format!("SELECT * FROM drills WHERE source_id = ?1 AND {ENDED} {measured} ORDER BY started_at DESC, id DESC LIMIT 1");
         self.read(|c| one(c, "drills", &sql, [source.to_string()], |row| short(&read(row)?)))
+    }
+
+    /// The last drill of any backup of a source, however it stands.
+    pub fn last_attempt(&self, source: &Id) -> Result<Option<Drill>> {
+        let sql = "SELECT * FROM drills WHERE source_id = ?1 ORDER BY started_at DESC, id DESC LIMIT 1";
+        self.read(|c| one(c, "drills", sql, [source.to_string()], read))
+    }
+
+    /// The last drill of a backup of what the source points to now, that came to an end of its own.
+    pub fn last_ended_drill(&self, source: &Source) -> Result<Option<Drill>> {
+        let sql = "SELECT d.* FROM drills d JOIN backups b ON b.id = d.backup_id
+                    WHERE d.source_id = ?1 AND d.state IN ('done', 'failed') AND b.aim = ?2 ORDER BY d.started_at DESC, d.id DESC LIMIT 1";
+        self.read(|c| one(c, "drills", sql, params![source.id.to_string(), aim(source)], read))
+    }
+
+    /// Whether anything goes on, or is due, in this process or another one. What a dead one left counts until it is put to rest.
+    pub fn is_working(&self) -> Result<bool> {
+        let sql = "SELECT (SELECT COUNT(*) FROM backups WHERE state IN ('running', 'deleting')) + (SELECT COUNT(*) FROM restores WHERE state = 'running')
+                        + (SELECT COUNT(*) FROM drills WHERE state = 'running') + (SELECT COUNT(*) FROM slots WHERE state IN ('due', 'running'))";
+        self.read(|c| Ok(count(c, sql, [])? > 0))
     }
 
     /// Drills that go on now, here or in another process.
