@@ -127,7 +127,7 @@ test('a backup is rehearsed, told with its source, opened, searched, exported, a
   await answerDialog('Save as', to)
   await until('the file is there', () => existsSync(to))
   await desk.read('2,400 rows exported')
-  assert.equal(query(':memory:', `.import --csv ${to} t\nSELECT count(*) FROM t`), '2400')
+  assert.equal(readFileSync(to, "utf8").trimEnd().split("\r\n").length, 2401)
 
   await desk.click('button', 'Close', { inside: '.sheet-foot' })
   await until('nothing is left', () => left(desk.home).length === 0)

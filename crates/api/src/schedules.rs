@@ -3,7 +3,7 @@
 //! [`Clockwork`] is the loop that the daemon and the window run on a thread of its own. Everything that decides is in
 //! `coffre_engine::scheduler`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use coffre_engine::scheduler::{self, Looked, Memory, Start};
 use coffre_model::backup::{Backup, Trigger};
 use coffre_model::cancel::Reason;
+use coffre_model::drill::Drill;
 use coffre_model::plan::Plan;
 use coffre_model::progress::{Observer, Progress};
 use coffre_model::schedule::{Schedule, time_zone};
@@ -155,6 +156,12 @@ pub trait Runner: Send + Sync {
     fn coffre(&self) -> Result<Arc<Coffre>>;
     /// Makes a plan's backup and waits for its end. `begun` is told its id as soon as there is one.
     fn back_up(&self, plan: &Plan, trigger: Trigger, begun: &(dyn Fn(Id) + Sync), cancel: &Cancel) -> Result<Backup>;
+    /// Rehearses a backup because it is time to, and waits for its end.
+    fn drill(&self, backup: &Backup, cancel: &Cancel) -> Result<Drill>;
+    /// Whether nothing goes on here that the catalogue does not know of.
+    fn is_idle(&self) -> bool {
+        true
+    }
     /// Rows of slots were written.
     fn changed(&self);
     /// A slot was run; this became of it.
@@ -354,6 +361,7 @@ impl Clockwork {
         // When Coffre's own work is to be looked at.
         let mut chores: Option<DateTime<Utc>> = None;
         let mut pause = Duration::ZERO;
+        let mut drills = Drills::default();
         loop {
             let woken = {
                 let state = self.lock();
@@ -404,6 +412,7 @@ impl Clockwork {
                 for start in std::mem::take(&mut looked.starts) {
                     self.begin(&coffre, start)?;
                 }
+                drills.look(self, &coffre)?;
                 Ok(coffre)
             })();
             match turn {
@@ -539,6 +548,78 @@ fn hear(bell: &Weak<Inner>, home: &std::path::Path) {
         if heard == Heard::Change {
             std::thread::sleep(PIECES);
         }
+    }
+}
+
+/// A source whose drill could not begin, or was over at once, is left alone for so long.
+const NOT_AGAIN: Duration = Duration::from_secs(3600);
+
+/// When drills may begin: nothing has gone on for a while.
+#[derive(Default)]
+struct Drills {
+    idle_since: Option<Instant>,
+    tried: BTreeMap<Id, Instant>,
+}
+
+impl Drills {
+    fn look(&mut self, clockwork: &Clockwork, coffre: &Arc<Coffre>) -> Result<()> {
+        let idle = clockwork.lock().runs.is_empty() && clockwork.0.runner.is_idle() && !coffre.engine.catalogue.is_working()?;
+        let since = match (idle, self.idle_since) {
+            (false, _) => {
+                self.idle_since = None;
+                return Ok(());
+            }
+            (true, since) => *self.idle_since.insert(since.unwrap_or_else(Instant::now)),
+        };
+        let wanted = coffre.engine.setting("drill_idle_seconds")?;
+        let wanted = Duration::from_secs(wanted.parse().map_err(|e| Error::internal("read a setting", e))?);
+        if since.elapsed() < wanted {
+            return Ok(());
+        }
+        self.tried.retain(|_, at| at.elapsed() < NOT_AGAIN);
+        let not_now = self.tried.keys().copied().collect();
+        if let Some(backup) = scheduler::drills::due(&coffre.engine, &not_now)? {
+            self.tried.insert(backup.source_id, Instant::now());
+            self.idle_since = None;
+            clockwork.drill(coffre, backup)?;
+        }
+        Ok(())
+    }
+}
+
+impl Clockwork {
+    fn drill(&self, coffre: &Arc<Coffre>, backup: Backup) -> Result<()> {
+        let cancel = Cancel::new();
+        let key = (backup.id, (coffre.engine.now)());
+        {
+            let mut state = self.lock();
+            if state.stopping {
+                return Ok(());
+            }
+            state.runs.push((key.0, key.1, cancel.clone()));
+        }
+        let clockwork = self.clone();
+        let spawned = std::thread::Builder::new().name("drill".into()).spawn(move || {
+            let over = Over(&clockwork, key);
+            let runner = clockwork.0.runner.as_ref();
+            let outcome = catch_unwind(AssertUnwindSafe(|| runner.drill(&backup, &cancel)))
+                .unwrap_or_else(|_| Err(Error::internal("rehearse a backup", "it panicked; the log says where")));
+            match outcome {
+                // What it found is in its row, and was told.
+                Ok(_) => {}
+                Err(error) if matches!(error.code(), Code::Cancelled | Code::Busy) => {}
+                Err(error) => {
+                    tracing::error!(%error, "rehearse a backup");
+                    runner.failed(&error);
+                }
+            }
+            drop(over);
+        });
+        if let Err(error) = spawned {
+            self.lock().runs.retain(|(id, at, _)| (*id, *at) != key);
+            return Err(Error::internal("start a thread", error));
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! a throw-away server, `throw_away` looks into it, `copying` moves rows; `archive`, `plain` and `sql_load` know the formats.
 
 pub mod archive;
+mod confined;
 mod connect;
 mod copying;
 mod counts;
@@ -207,9 +208,13 @@ impl DatabaseKind for Postgres {
             return Err(Error::new(Code::Usage, "format_not_loadable").with("format", need.format.as_str()));
         }
         Ok(match PrivateServer::start(need.server_version.as_deref(), &access)? {
-            Ok(server) => Ok(Box::new(ServerThrowAway::new(server, access))),
+            Ok(server) => Ok(Box::new(ServerThrowAway::new(server, access)?)),
             Err(why) => Err(why),
         })
+    }
+
+    fn can_throw_away(&self, need: &Need, access: &Access) -> Result<std::result::Result<(), Error>> {
+        server::find(need.server_version.as_deref(), access).map(|found| found.map(drop))
     }
 
     fn sweep_throw_away(&self, runtime: &Path) -> Result<()> {

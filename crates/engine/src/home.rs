@@ -166,6 +166,15 @@ impl Home {
         self.inner.root.join("backups")
     }
 
+    /// Bytes that are free where it lies.
+    ///
+    /// # Errors
+    /// Why the system does not tell.
+    pub fn room(&self) -> Result<u64> {
+        let room = rustix::fs::statvfs(self.root()).map_err(|e| Error::internal("ask for the room left", e))?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
     /// A fresh private folder for the work `id`, removed when the answer is dropped. Its files belong to this process: once it is
     /// gone, [`Home::sweep`] removes them.
     ///

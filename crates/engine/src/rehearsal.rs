@@ -85,6 +85,11 @@ pub(crate) fn rehearse(
     match loaded {
         Ok(()) => Ok(Ok(rehearsed)),
         Err(why) if is_of_this_machine(&why) => Ok(Err(why)),
+        // What is loaded here is nobody's superuser, on purpose. Whether it could be loaded as one, nobody knows.
+        Err(why) if why.code() == Code::Privilege => {
+            let said = why.detail("stderr").or_else(|| why.detail("server")).unwrap_or_default();
+            Ok(Err(Error::new(Code::Privilege, "drill_needs_superuser").with("said", said)))
+        }
         Err(error) => Err(error),
     }
 }

@@ -22,6 +22,7 @@ use crate::context::Engine;
 use crate::lease::{Lease, Resource};
 
 pub mod conditions;
+pub mod drills;
 pub mod jobs;
 mod ledger;
 mod sleep;

@@ -183,6 +183,13 @@ pub trait DatabaseKind: Send + Sync {
             Error::new(Code::ToolMissing, "throw_away_unsupported").with("database", self.name())
         ))
     }
+    /// Whether one can be made here at all, as far as can be told without making it.
+    ///
+    /// # Errors
+    /// What looking for programs can bring.
+    fn can_throw_away(&self, _need: &Need, _access: &Access) -> Result<std::result::Result<(), Error>> {
+        Ok(Ok(()))
+    }
     /// Takes back what a throw-away database whose process is gone left outside of the private folder `runtime` of its run (a server, a folder of
     /// its user's). Called for each such folder before it is removed; idempotent.
     fn sweep_throw_away(&self, _runtime: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::words;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::id::Id;
 use crate::throw_away::DrillLevel;
 
@@ -54,6 +54,25 @@ pub struct Drill {
     pub remarks: Vec<Error>,
     /// Why it failed.
     pub error: Option<Error>,
+}
+
+impl Drill {
+    /// Whether it found the backup itself not to hold. Other failures (a full disk, a destination that does not answer) say nothing about it.
+    pub fn says_it_does_not_hold(&self) -> bool {
+        let about_the_backup = |error: &Error| {
+            matches!(
+                error.code(),
+                Code::VerifyMismatch
+                    | Code::DecryptFailed
+                    | Code::ArchiveUnsafe
+                    | Code::DumpFailed
+                    | Code::DumpTruncated
+                    | Code::DumpEmpty
+                    | Code::NotFound
+            )
+        };
+        self.state == DrillState::Failed && self.error.as_ref().is_some_and(about_the_backup)
+    }
 }
 
 /// The last drill of a backup, in short.

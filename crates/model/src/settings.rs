@@ -68,6 +68,18 @@ pub const SETTINGS: &[Setting] = &[
         default: "7",
         kind: SettingKind::Number(0, 365),
     },
+    // How often the newest backup of each source is rehearsed without being asked for.
+    Setting {
+        key: "drill_every",
+        default: "weekly",
+        kind: SettingKind::Choice(&["off", "daily", "weekly", "monthly"]),
+    },
+    // For so long nothing may have gone on before.
+    Setting {
+        key: "drill_idle_seconds",
+        default: "300",
+        kind: SettingKind::Number(0, 86_400),
+    },
     Setting {
         key: "tool_paths",
         default: "",

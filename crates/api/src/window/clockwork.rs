@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use coffre_model::backup::{Backup, Trigger};
+use coffre_model::drill::Drill;
 use coffre_model::plan::Plan;
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
@@ -31,6 +32,15 @@ impl Runner for Behind {
 
     fn back_up(&self, plan: &Plan, trigger: Trigger, begun: &(dyn Fn(Id) + Sync), cancel: &Cancel) -> Result<Backup> {
         self.window()?.back_up_slot(plan, trigger, begun, cancel)
+    }
+
+    fn drill(&self, backup: &Backup, cancel: &Cancel) -> Result<Drill> {
+        self.window()?.drill_unasked(backup, cancel)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.window()
+            .is_ok_and(|window| window.works().is_empty() && !window.0.insides.is_open())
     }
 
     fn changed(&self) {

@@ -147,6 +147,11 @@ impl Insides {
         Ok((Arc::clone(&found.inside), found.cancel.clone()))
     }
 
+    /// Whether a person looks into a backup.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// Closes one; nothing where it is closed already.
     fn close(&self, id: &Id) {
         let found = self.lock().take_if(|open| open.id == *id);

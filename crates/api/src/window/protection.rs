@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use coffre_engine::aim::aim;
+use coffre_engine::scheduler::drills::failed_drill;
 use coffre_engine::scheduler::ledger;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::destination::Destination;
-use coffre_model::drill::DrillState;
 use coffre_model::plan::Plan;
 use coffre_model::protection::{Drilled, Evidence, LastRun, ProtectionCause, ProtectionState, Proved, judge};
 use coffre_model::source::Source;
@@ -106,6 +106,7 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
     let newest = catalogue.latest_proof(source)?;
     let last = catalogue.last_run_here(source)?;
     let elsewhere = newest.is_none() && catalogue.latest(&source.id, true)?.is_some();
+    let rehearsed = failed_drill(&coffre.engine, source)?;
     let plans: Vec<&Plan> = around.plans_of(&source.id).collect();
     let copies = newest.iter().flat_map(|backup| &backup.copies);
     let copies = copies.filter(|copy| copy.state == CopyState::Verified);
@@ -120,13 +121,13 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
     });
     let began = newest.as_ref().map(|backup| backup.started_at);
     let ledger = ledger(&coffre.engine, source, plans.iter().copied(), began, around.now)?;
-    let drill = catalogue.last_drill_here(source)?;
+    let drill = catalogue.last_ended_drill(source)?;
     let evidence = Evidence {
         plans: ledger.asked,
         paused: ledger.paused,
         unusual: newest.as_ref().is_some_and(Backup::is_unusual),
         drilled: match &drill {
-            Some(drill) if drill.state == DrillState::Failed => Drilled::Failed,
+            Some(_) if rehearsed.is_some() => Drilled::Failed,
             Some(_) => Drilled::Done,
             // Of what it pointed to before: that restores work here was seen.
             None if catalogue.last_drill_of_source(&source.id, false)?.is_some() => Drilled::Done,
@@ -179,7 +180,13 @@ pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
             skipped: ledger.unkept.skipped,
             since,
         }),
-        error_backup_id: open.as_ref().map(|backup| backup.id),
-        error: open.and_then(|backup| backup.error),
+        error_backup_id: match (&judgement.cause, &rehearsed) {
+            (Some(ProtectionCause::DrillFailed), Some((drill, _))) => Some(drill.backup_id),
+            _ => open.as_ref().map(|backup| backup.id),
+        },
+        error: match (judgement.cause, rehearsed) {
+            (Some(ProtectionCause::DrillFailed), Some((_, error))) => Some(error),
+            _ => open.and_then(|backup| backup.error),
+        },
     })
 }

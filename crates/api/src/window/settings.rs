@@ -90,6 +90,9 @@ impl Window {
             self.forget_tools();
             self.changed(tags(&[Noun::Tools]));
         }
+        if setting.key.starts_with("drill_") {
+            self.wake_clockwork();
+        }
         // The language is in every sentence that was read.
         if setting.key == "language" {
             self.changed(tags(&Noun::ALL));

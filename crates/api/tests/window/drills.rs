@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, home, is_invalidated, make_database, make_slow_database, private_folders, query};
+use crate::desk::{Desk, home, is_invalidated, make_database, make_slow_database, plan_draft, private_folders, query};
 
 fn of(desk: &Desk, backup: &Value) -> Value {
     desk.ask("show_backup", json!({"id": backup["id"]}))
@@ -223,4 +223,63 @@ fn nonsense_is_refused_in_words() {
         desk.refused_in_words("open_backup", json!({"id": failed["id"]})).text,
         "nothing_to_restore"
     );
+}
+
+#[test]
+fn a_source_is_rehearsed_without_being_asked_and_a_failure_puts_it_at_risk() {
+    let home = home();
+    let desk = Desk::on(home.path());
+    let path = home.path().join("shop.db");
+    make_database(&path, 50);
+    let source = desk.add_sqlite("shop", &path);
+    desk.ask("set_setting", json!({"key": "drill_every", "value": "off"}));
+    desk.ask("set_setting", json!({"key": "drill_idle_seconds", "value": "0"}));
+    let destination = desk.ask("default_destination", json!({}));
+    desk.ask("add_plan", json!({"draft": plan_draft("nightly", &source, &[&destination])}));
+    let backup = desk.back_up(&source);
+    let row = || desk.ask("list_sources", json!({}))[0].clone();
+    assert_eq!(
+        (&row()["last_drill"], &row()["protection"]["state"]),
+        (&Value::Null, &json!("protected"))
+    );
+    // On battery nothing is rehearsed, and this machine tells what it lives on.
+    desk.ask("set_setting", json!({"key": "drill_every", "value": "weekly"}));
+    desk.until("it was rehearsed", || !row()["last_drill"].is_null());
+    assert_eq!(of(&desk, &backup)["drills"][0]["level"], "counted");
+    let lines = journal(&desk, "drill.run");
+    assert_eq!((lines.len(), &lines[0]["author"]), (1, &json!("schedule")));
+
+    // Once a week, not at each look.
+    desk.ask("set_setting", json!({"key": "drill_idle_seconds", "value": "0"}));
+    desk.until_idle();
+    assert_eq!(of(&desk, &backup)["drills"].as_array().unwrap().len(), 1);
+
+    // One that found the backup not to hold, and was not by itself: at risk until one passes again.
+    let connection = Connection::open(home.path().join("catalogue.db")).unwrap();
+    connection
+        .execute(
+            "INSERT INTO drills (id, backup_id, source_id, state, level, started_at, ended_at, error) VALUES
+             ('01990000-0000-7000-8000-00000000000d', ?1, ?2, 'failed', 'restored', '2027-01-01T00:00:00.000Z', '2027-01-01T00:00:00.000Z', ?3)",
+            [
+                backup["id"].as_str().unwrap(),
+                source["id"].as_str().unwrap(),
+                r#"{"code":"VERIFY_MISMATCH","text":"restored_rows_differ","details":{"table":"things","expected_rows":50,"found_rows":49}}"#,
+            ],
+        )
+        .unwrap();
+    let now = row();
+    assert_eq!(now["last_drill"]["state"], "failed", "{now}");
+    let protection = &now["protection"];
+    assert_eq!(
+        (&protection["state"], &protection["cause"]),
+        (&json!("at_risk"), &json!("drill_failed")),
+        "{now}"
+    );
+    assert_eq!(
+        (&protection["error_backup_id"], &protection["error"]["text"]),
+        (&backup["id"], &json!("restored_rows_differ"))
+    );
+    connection.execute("DELETE FROM drills WHERE state = 'failed'", []).unwrap();
+    connection.close().unwrap();
+    assert_eq!(row()["protection"]["state"], "protected");
 }

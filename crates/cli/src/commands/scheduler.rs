@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use coffre_api::Coffre;
 use coffre_api::backups::By;
+use coffre_api::drills::verdict;
 use coffre_api::jobs::JobStatus;
 use coffre_api::model::backup::{Backup, Trigger};
+use coffre_api::model::drill::Drill;
 use coffre_api::model::plan::Plan;
 use coffre_api::model::progress::Silent;
 use coffre_api::model::slot::SlotState;
+use coffre_api::model::throw_away::DrillLevel;
 use coffre_api::model::{Cancel, Code, Error, Id, Result};
 use coffre_api::schedules::{Clockwork, PlanStatus, Ran, Runner, Telling, run_due};
 use serde_json::{Value, json};
@@ -35,6 +38,32 @@ impl Runner for Terminal {
         let telling = Telling::new(&Silent, begun);
         self.coffre
             .back_up(By::Plan(Box::new(plan.clone())), trigger, "", false, &telling, cancel)
+    }
+
+    fn drill(&self, backup: &Backup, cancel: &Cancel) -> Result<Drill> {
+        let drill = self.coffre.drill_by_schedule(backup, &Silent, cancel)?;
+        let words = &self.out.words;
+        match verdict(&drill) {
+            Some(error) => {
+                let facts = [
+                    ("backup", json!(backup.code.as_str())),
+                    ("source", json!(backup.source)),
+                    ("why", json!(words.error(&error).0)),
+                ];
+                self.out.say_aside("cli.drill_unasked_failed", &facts);
+            }
+            None => {
+                let level = drill.level.unwrap_or(DrillLevel::Bytes);
+                let facts = [
+                    ("backup", json!(backup.code.as_str())),
+                    ("tables", json!(drill.tables)),
+                    ("rows", json!(drill.rows)),
+                    ("server_version", json!(drill.server_version)),
+                ];
+                self.out.say_aside(&format!("cli.drill_{level}"), &facts);
+            }
+        }
+        Ok(drill)
     }
 
     fn changed(&self) {}

@@ -344,3 +344,139 @@ fn an_ordinary_user_rehearses_as_well() {
     nothing_is_left(&coffre, &[], "an ordinary user's drill");
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// Tries everything that a superuser may do outside of the database, and only in a rehearsal: the source's own server is the test's.
+fn hostile(marks: &Path) -> String {
+    let mark = |name: &str| marks.join(name).display().to_string();
+    format!(
+        r#"
+    CREATE FUNCTION attempts(x int) RETURNS boolean LANGUAGE plpgsql AS $act$
+    DECLARE attempt text;
+    BEGIN
+        IF pg_catalog.current_setting('cluster_name') <> 'coffre throw-away' THEN RETURN true; END IF;
+        IF pg_catalog.current_setting('is_superuser') = 'on' THEN RAISE EXCEPTION 'it is a superuser'; END IF;
+        FOREACH attempt IN ARRAY ARRAY[
+            $q$COPY (SELECT 1) TO PROGRAM 'touch {program}'$q$,
+            $q$COPY (SELECT 1) TO '{file}'$q$,
+            $q$SELECT pg_catalog.lo_export(pg_catalog.lo_from_bytea(0, 'x'), '{object}')$q$,
+            $q$CREATE FUNCTION system(cstring) RETURNS int LANGUAGE c AS 'libc.so.6', 'system'$q$,
+            $q$RESET SESSION AUTHORIZATION$q$,
+            $q$SET SESSION AUTHORIZATION coffre_keeper$q$,
+            $q$SET ROLE coffre_keeper$q$,
+            $q$ALTER ROLE coffre_loader SUPERUSER$q$,
+            $q$GRANT pg_execute_server_program TO coffre_loader$q$,
+            $q$GRANT coffre_keeper TO coffre_loader$q$,
+            $q$SELECT coffre_throw_away.role('pg_execute_server_program')$q$,
+            $q$SELECT coffre_throw_away.role('coffre_keeper')$q$,
+            $q$ALTER FUNCTION coffre_throw_away.role(text) OWNER TO coffre_loader$q$,
+            $q$CREATE OR REPLACE FUNCTION coffre_throw_away.role(wanted text) RETURNS void LANGUAGE sql AS 'SELECT'$q$,
+            $q$ALTER SYSTEM SET archive_command = 'touch {program}'$q$,
+            $q$CREATE EVENT TRIGGER mine ON ddl_command_end EXECUTE PROCEDURE coffre_throw_away.schema()$q$,
+            $q$SET session_replication_role = replica$q$]
+        LOOP
+            BEGIN
+                EXECUTE attempt;
+            EXCEPTION WHEN OTHERS THEN NULL;
+            END;
+        END LOOP;
+        IF pg_catalog.current_setting('is_superuser') = 'on' THEN RAISE EXCEPTION 'it became a superuser'; END IF;
+        IF pg_catalog.pg_has_role('pg_execute_server_program', 'MEMBER') OR pg_catalog.pg_has_role('coffre_keeper', 'MEMBER') THEN
+            RAISE EXCEPTION 'it became a member of what it must not';
+        END IF;
+        RETURN true;
+    END $act$;
+    -- An index wants one that promises to change nothing; what it calls has promised nothing.
+    CREATE FUNCTION act(x int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $act$ BEGIN RETURN public.attempts(x); END $act$;
+    CREATE TABLE checked(x int CHECK (attempts(x)), y int GENERATED ALWAYS AS (CASE WHEN act(x) THEN 1 END) STORED);
+    INSERT INTO checked VALUES (1), (2);
+    CREATE INDEX ON checked ((act(x)));
+    CREATE MATERIALIZED VIEW seen AS SELECT act(x) FROM checked;
+"#,
+        program = mark("program"),
+        file = mark("file"),
+        object = mark("object"),
+    )
+}
+
+#[test]
+fn what_a_dump_holds_can_do_no_harm() {
+    let server = Postgres::start(Version::V15, Options::default());
+    let marks = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(marks.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let database = server.create_database();
+    server.sql(&database, &hostile(marks.path()));
+    let coffre = protecting(&server.address(&database), None);
+    for format in ["custom", "plain"] {
+        coffre.ok(["source", "edit", "crm", "--format", format]);
+        back_up(&coffre, "crm");
+        // It tries and is refused; the rows arrive all the same.
+        let drill = drill(&coffre, "crm");
+        assert_eq!(
+            (text(&drill, "state"), text(&drill, "level")),
+            ("done", "counted"),
+            "{format}: {drill:#}"
+        );
+        let table = ["open", "latest", "--source", "crm", "--table", "checked", "--search", "2"];
+        assert_eq!(coffre.json(table)["rows"]["total"], 1);
+        assert_eq!(std::fs::read_dir(marks.path()).unwrap().count(), 0, "{format}");
+    }
+    // What insists on it is not loaded, and that says nothing about the backup.
+    server.sql(
+        &database,
+        "CREATE TABLE a(x int); CREATE FUNCTION ask(x int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             IF pg_catalog.current_setting('cluster_name') = 'coffre throw-away' THEN EXECUTE 'COPY checked TO PROGRAM ''true'''; END IF;
+             RETURN true; END $$;
+         INSERT INTO a VALUES (1); ALTER TABLE a ADD CHECK (ask(x));",
+    );
+    for format in ["custom", "plain"] {
+        coffre.ok(["source", "edit", "crm", "--format", format]);
+        back_up(&coffre, "crm");
+        let drill = drill(&coffre, "crm");
+        assert_eq!(
+            (text(&drill, "state"), text(&drill, "level")),
+            ("done", "structure"),
+            "{format}: {drill:#}"
+        );
+        let remark = &drill["remarks"][0];
+        assert_eq!(text(remark, "code"), "PRIVILEGE", "{format}: {drill:#}");
+        assert!(text(remark, "message").contains("external program"), "{format}: {drill:#}");
+    }
+    nothing_is_left(&coffre, &[], "after a hostile dump");
+}
+
+#[test]
+fn what_only_a_superuser_makes_is_rehearsed_as_far_as_it_can_be() {
+    let server = Postgres::start(Version::V15, Options::default());
+    let database = server.create_database();
+    // Owners without any right on the schema that their things are in; an extension that is not trusted, in a schema of its own.
+    server.sql(
+        &database,
+        r#"CREATE ROLE landlord; CREATE ROLE tenant; CREATE ROLE "pub lisher";
+           CREATE SCHEMA flats AUTHORIZATION landlord;
+           CREATE TABLE flats.rooms(id serial PRIMARY KEY, size int); ALTER TABLE flats.rooms OWNER TO tenant;
+           INSERT INTO flats.rooms(size) SELECT n FROM generate_series(1, 30) n;
+           CREATE FUNCTION flats.big(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 20'; ALTER FUNCTION flats.big OWNER TO tenant;
+           CREATE MATERIALIZED VIEW flats.large AS SELECT * FROM flats.rooms WHERE flats.big(size); ALTER MATERIALIZED VIEW flats.large OWNER TO tenant;
+           GRANT SELECT ON flats.rooms TO "pub lisher" WITH GRANT OPTION;
+           ALTER DEFAULT PRIVILEGES FOR ROLE landlord IN SCHEMA flats GRANT SELECT ON TABLES TO tenant;
+           CREATE SCHEMA extensions AUTHORIZATION landlord; CREATE EXTENSION pageinspect SCHEMA extensions;
+           CREATE EXTENSION hstore SCHEMA extensions; CREATE TABLE tags(t extensions.hstore); INSERT INTO tags VALUES ('a=>1');
+           COMMENT ON EXTENSION hstore IS 'tags';
+           CREATE FUNCTION noticed() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+           CREATE EVENT TRIGGER notice ON ddl_command_end EXECUTE FUNCTION noticed(); COMMENT ON EVENT TRIGGER notice IS 'x';
+           CREATE PUBLICATION everything FOR ALL TABLES; CREATE PUBLICATION one FOR TABLE flats.rooms;
+           SELECT lo_from_bytea(4711, 'large'); ALTER LARGE OBJECT 4711 OWNER TO tenant;"#,
+    );
+    let coffre = protecting(&server.address(&database), None);
+    back_up(&coffre, "crm");
+    let drill = drill(&coffre, "crm");
+    assert_eq!(
+        (text(&drill, "state"), text(&drill, "level")),
+        ("done", "counted"),
+        "{drill:#}"
+    );
+    let told = text(&drill["remarks"][0], "message");
+    for name in ["event trigger notice", "publication everything", "publication one"] {
+        assert!(told.contains(name), "{told}");
+    }
+}

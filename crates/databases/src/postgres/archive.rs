@@ -95,6 +95,11 @@ impl Archive {
         self.contents_read.then_some(&self.contents.roles)
     }
 
+    /// Every extension that a restore makes, with its schema; nothing before the whole table of contents has come.
+    pub fn extensions(&self) -> Option<&[(String, String)]> {
+        self.contents_read.then_some(self.contents.extensions.as_slice())
+    }
+
     fn data(&mut self, mut input: &[u8], end: u64) -> Result<()> {
         while !input.is_empty() {
             let at = end - input.len() as u64;

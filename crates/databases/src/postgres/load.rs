@@ -16,13 +16,13 @@ use coffre_model::{Cancel, Code, Error, Id, Result};
 use tokio_postgres::types::Type;
 
 use super::archive::Archive;
+use super::confined;
 use super::connect::{self, CONNECT_LIMIT, Server, Session, no_answer, session_options};
 use super::dump::end_sessions;
 use super::environment::{Environment, connection_argument};
 use super::failure;
 use super::plain::PlainChecker;
 use super::replace::HandedOver;
-use super::server;
 use super::sql_load::{Guest, LoadLimits, Session as SqlSession, SqlLoad};
 use super::tables::listed;
 use super::tools::{Found, Series, speaks_to};
@@ -246,9 +246,12 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found, 
     let version = session.version().clone();
     let program = found.choose_restore(&version, oldest_reader(&header.archive_version))?;
     let mut rights = rights(&mut session, archive)?;
-    if !rights.unusable.is_empty() && server::is_throw_away(&mut session)? {
+    let mut schemas = BTreeSet::new();
+    let thrown_away = confined::is_throw_away(server, &mut session)?;
+    if thrown_away {
         // There, owners and privileges are rehearsed like everything else.
-        server::make_roles(&mut session, rights.unusable.iter())?;
+        schemas = confined::open_to(server, Some(archive), &access.cancel)?;
+        confined::make_roles(&mut session, rights.unusable.iter())?;
         rights.unusable.clear();
     }
     drop(session);
@@ -265,7 +268,18 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found, 
     }
     let nothing = BTreeSet::new();
     let foreign = within.as_ref().map_or(&nothing, |within| &within.foreign);
-    let list = ListFile::without_foreign(access, archive, rights.superuser, foreign)?;
+    if thrown_away {
+        let left_out = confined::left_out(archive);
+        if !left_out.is_empty() {
+            let names = listed(left_out.iter().map(String::as_str));
+            surroundings.tell(
+                Error::new(Code::Privilege, "drill_left_out")
+                    .with("objects", names)
+                    .with("count", left_out.len()),
+            );
+        }
+    }
+    let list = ListFile::without_foreign(access, archive, rights.superuser, thrown_away.then_some(&schemas), foreign)?;
     if let Some(list) = &list {
         call = call.arg("--use-list").arg(list.0.clone());
     }
@@ -360,6 +374,7 @@ impl ListFile {
         access: &Access,
         archive: &Archive,
         superuser: bool,
+        thrown_away: Option<&BTreeSet<String>>,
         schemas: &BTreeSet<String>,
     ) -> Result<Option<ListFile>> {
         let failed = |e| Error::writing_home("write a list of entries", &access.runtime, &e);
@@ -367,7 +382,9 @@ impl ListFile {
         let foreign = |entry: &&super::archive::ArchiveEntry| {
             let of_schema = entry.tag.strip_prefix("SCHEMA ").unwrap_or(&entry.tag);
             let itself = matches!(entry.description.as_str(), "SCHEMA" | "COMMENT" | "ACL" | "SECURITY LABEL");
-            !superuser && entry.description == "COMMENT" && entry.tag.starts_with("EXTENSION ")
+            thrown_away
+                .is_some_and(|made| confined::is_left_out(entry) || entry.description == "SCHEMA" && made.contains(&entry.tag))
+                || !superuser && entry.description == "COMMENT" && entry.tag.starts_with("EXTENSION ")
                 || entry.namespace.as_ref().is_some_and(|name| schemas.contains(name))
                 || entry.namespace.is_none() && itself && schemas.contains(of_schema)
         };
@@ -433,6 +450,9 @@ fn signs_of_life(server: Server, series: Series) -> Alive {
 /// Loads SQL text on a session of our own.
 fn sql_load(surroundings: &Surroundings, require_end: bool, within: Option<HandedOver>) -> Result<SqlLoad> {
     let server = surroundings.server.clone();
+    if confined::may_be_throw_away(&server) {
+        confined::open_to(&server, None, &surroundings.access.cancel)?;
+    }
     let open = move || -> super::sql_load::Boxed<Result<SqlSession>> {
         let server = server.clone();
         Box::pin(async move {

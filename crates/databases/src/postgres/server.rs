@@ -17,20 +17,17 @@ use coffre_model::database::Access;
 use coffre_model::{Code, Error, Id, Result};
 use rustix::process::{Pid, Signal};
 
-use super::connect::Session;
-use super::tables::sql_name;
-use super::tools::{Search, Version};
+use super::tools::{Program, Search, Version};
 use crate::process::{self, Invocation, Resident};
 
 /// What our servers call themselves. Nothing else does: it decides only whether roles that a dump names are made there.
-const CLUSTER: &str = "coffre throw-away";
-/// Asks a server whether it is one of ours.
-pub(crate) const IS_THROW_AWAY: &str =
-    "SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'cluster_name' AND setting = 'coffre throw-away')";
+pub(super) const CLUSTER: &str = "coffre throw-away";
 /// The port is part of the socket's name alone.
 pub(super) const PORT: u16 = 5432;
-/// The one user.
-pub(super) const USER: &str = "postgres";
+/// Who makes the server and looks after it. Nothing that a dump holds is ever run as this one.
+pub(super) const KEEPER: &str = "coffre_keeper";
+/// As whom a dump is loaded and looked into: no superuser.
+pub(super) const LOADER: &str = "coffre_loader";
 /// How folders outside of the private one are called, and the links that lead to them.
 const OUTSIDE: &str = "coffre-";
 const LINK: &str = "outside-";
@@ -78,7 +75,7 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
 
 /// Whom a server runs as.
 #[derive(Clone, Copy)]
-struct User {
+pub(super) struct User {
     id: u32,
     group: u32,
 }
@@ -108,6 +105,24 @@ fn user() -> Result<std::result::Result<Option<User>, Error>> {
         .ok_or_else(|| Error::new(Code::ToolMissing, "pg_server_root").with("users", STAND_INS.join(", "))))
 }
 
+/// What a server for this version would be started from, and as whom; the inner error says why there can be none.
+pub(super) fn find(wanted: Option<&str>, access: &Access) -> Result<std::result::Result<(Program, Option<User>), Error>> {
+    let search = Search {
+        own: None,
+        folders: &access.tool_paths,
+        runtime: &access.runtime,
+        cancel: &access.cancel,
+    };
+    let chosen = search
+        .find("postgres")?
+        .choose_server(wanted.and_then(Version::parse).as_ref());
+    let program = match chosen {
+        Ok(program) => program,
+        Err(why) => return Ok(Err(about_servers(why))),
+    };
+    Ok(user()?.map(|user| (program, user)))
+}
+
 impl PrivateServer {
     /// Makes and starts a server that can take what a server of this version had: the same major version, else the nearest newer one. The inner
     /// error says why there can be none.
@@ -115,21 +130,8 @@ impl PrivateServer {
     /// # Errors
     /// `CANCELLED`, `STALLED`, `HOME_FULL`.
     pub(super) fn start(wanted: Option<&str>, access: &Access) -> Result<std::result::Result<PrivateServer, Error>> {
-        let search = Search {
-            own: None,
-            folders: &access.tool_paths,
-            runtime: &access.runtime,
-            cancel: &access.cancel,
-        };
-        let chosen = search
-            .find("postgres")?
-            .choose_server(wanted.and_then(Version::parse).as_ref());
-        let program = match chosen {
-            Ok(program) => program,
-            Err(why) => return Ok(Err(about_servers(why))),
-        };
-        let user = match user()? {
-            Ok(user) => user,
+        let (program, user) = match find(wanted, access)? {
+            Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
         let mut folders = Vec::new();
@@ -280,7 +282,7 @@ fn initialise(
         let call = Invocation::new(&bin.join("initdb"), place)
             .arg("--pgdata")
             .arg(data.to_owned())
-            .args(["--username", USER, "--auth=trust", "--encoding=UTF8", "--no-sync"])
+            .args(["--username", KEEPER, "--auth=trust", "--encoding=UTF8", "--no-sync"])
             .arg(format!("--locale={locale}"));
         let answer = match process::ask(&as_user(call, user), access.stall, &access.cancel) {
             Ok(answer) => answer,
@@ -347,37 +349,6 @@ fn invocation(program: &Path, place: &Path, data: &Path, sockets: &Path, user: O
         call = call.arg("-c").arg(setting);
     }
     as_user(call, user)
-}
-
-/// Whether this session's server is one of ours.
-pub(super) fn is_throw_away(session: &mut Session) -> Result<bool> {
-    session.value(IS_THROW_AWAY)
-}
-
-/// Makes the roles that a dump names. Nobody can log in as them.
-pub(super) fn make_roles<'r>(session: &mut Session, roles: impl Iterator<Item = &'r String>) -> Result<()> {
-    for sql in roles.filter_map(|role| make_role(role)) {
-        session.run(&sql)?;
-    }
-    Ok(())
-}
-
-/// The statement that makes a role where it is not there; nothing for the system's own names, which cannot be made.
-pub(crate) fn make_role(role: &str) -> Option<String> {
-    if role.is_empty() || role.starts_with("pg_") || matches!(role, "public" | "none") {
-        return None;
-    }
-    let make = format!("CREATE ROLE {}", sql_name(role));
-    // A duplicate is no failure of the transaction that this is part of.
-    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    Some(format!(
-        "DO LANGUAGE plpgsql {}",
-        text(&format!(
-            "BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname::text = {}) THEN EXECUTE {}; END IF; END",
-            text(role),
-            text(&make)
-        ))
-    ))
 }
 
 /// Ends and removes what a run whose process is gone left, where `runtime` was its private folder.
@@ -496,15 +467,5 @@ mod tests {
         assert!(fits_a_socket(&folder(SOCKET_FOLDER_MAX)) && !fits_a_socket(&folder(SOCKET_FOLDER_MAX + 1)));
         let socket = folder(SOCKET_FOLDER_MAX).join(format!(".s.PGSQL.{PORT}"));
         assert!(socket.as_os_str().len() <= 107, "{}", socket.as_os_str().len());
-    }
-
-    #[test]
-    fn a_role_is_a_name_and_never_more() {
-        let sql = make_role("o'b\"c").unwrap();
-        assert!(sql.contains(r#"rolname::text = ''o''''b"c''"#), "{sql}");
-        assert!(sql.contains(r#"EXECUTE ''CREATE ROLE "o''''b""c"''"#), "{sql}");
-        for none in ["", "pg_monitor", "public", "none"] {
-            assert_eq!(make_role(none), None);
-        }
     }
 }

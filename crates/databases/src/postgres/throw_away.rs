@@ -15,11 +15,12 @@ use coffre_model::throw_away::{ExportFormat, RowPage, ThrowAway};
 use coffre_model::{Code, Error, Id, Result};
 use tokio_postgres::types::{ToSql, Type};
 
+use super::confined;
 use super::connect::{Server, Session};
 use super::copying::{LineEnds, Piece, gone};
 use super::names::{qualified, quote_ident};
 use super::probe;
-use super::server::{PORT, PrivateServer, USER};
+use super::server::{KEEPER, LOADER, PORT, PrivateServer};
 use super::tables::{self, Kind, Table, sql_name};
 use crate::process::{self, Invocation};
 
@@ -56,12 +57,19 @@ struct Column {
 }
 
 impl ServerThrowAway {
-    pub(super) fn new(server: PrivateServer, access: Access) -> Self {
-        ServerThrowAway {
+    /// # Errors
+    /// What making the users of the server can bring.
+    pub(super) fn new(server: PrivateServer, access: Access) -> Result<Self> {
+        let made = ServerThrowAway {
             session: None,
             server,
             access,
-        }
+        };
+        confined::make_users(
+            &Server::new(&made.source(), application(), &made.access)?,
+            &made.access.cancel,
+        )?;
+        Ok(made)
     }
 
     fn session(&mut self) -> Result<&mut Session> {
@@ -262,7 +270,7 @@ impl ThrowAway for ServerThrowAway {
     fn source(&self) -> Source {
         let address = Address {
             scheme: "postgres".to_owned(),
-            user: Some(USER.to_owned()),
+            user: Some(LOADER.to_owned()),
             host: Some(self.server.sockets().to_string_lossy().into_owned()),
             port: Some(PORT),
             path: DATABASE.to_owned(),
@@ -302,7 +310,7 @@ impl ThrowAway for ServerThrowAway {
         let call = Invocation::new(&program, &self.access.runtime)
             .arg("--host")
             .arg(self.server.sockets().to_owned())
-            .args(["--port", &PORT.to_string(), "--username", USER, "--no-password"])
+            .args(["--port", &PORT.to_string(), "--username", KEEPER, "--no-password"])
             .args(["--database", DATABASE, "--install-missing"]);
         // It says nothing while it reads, and a large database takes long: only a cancellation ends it.
         let answer = process::ask(&call, Duration::MAX, &self.access.cancel)?;

@@ -11,7 +11,7 @@ use rusqlite::params;
 
 use super::Catalogue;
 use super::fault::Fault;
-use super::row::{Reading, all, change, json, one, opt_json, opt_number, opt_time, time_text};
+use super::row::{Reading, all, change, count, json, one, opt_json, opt_number, opt_time, time_text};
 use super::runs::{take_from_dead, without_lease};
 use crate::aim::aim;
 use crate::lease::Lease;
@@ -122,6 +122,26 @@ impl Catalogue {
         self.read(|c| one(c, "drills", &sql, [source.to_string()], |row| short(&read(row)?)))
     }
 
+    /// The last drill of any backup of a source, however it stands.
+    pub fn last_attempt(&self, source: &Id) -> Result<Option<Drill>> {
+        let sql = "SELECT * FROM drills WHERE source_id = ?1 ORDER BY started_at DESC, id DESC LIMIT 1";
+        self.read(|c| one(c, "drills", sql, [source.to_string()], read))
+    }
+
+    /// The last drill of a backup of what the source points to now, that came to an end of its own.
+    pub fn last_ended_drill(&self, source: &Source) -> Result<Option<Drill>> {
+        let sql = "SELECT d.* FROM drills d JOIN backups b ON b.id = d.backup_id
+                    WHERE d.source_id = ?1 AND d.state IN ('done', 'failed') AND b.aim = ?2 ORDER BY d.started_at DESC, d.id DESC LIMIT 1";
+        self.read(|c| one(c, "drills", sql, params![source.id.to_string(), aim(source)], read))
+    }
+
+    /// Whether anything goes on, or is due, in this process or another one. What a dead one left counts until it is put to rest.
+    pub fn is_working(&self) -> Result<bool> {
+        let sql = "SELECT (SELECT COUNT(*) FROM backups WHERE state IN ('running', 'deleting')) + (SELECT COUNT(*) FROM restores WHERE state = 'running')
+                        + (SELECT COUNT(*) FROM drills WHERE state = 'running') + (SELECT COUNT(*) FROM slots WHERE state IN ('due', 'running'))";
+        self.read(|c| Ok(count(c, sql, [])? > 0))
+    }
+
     /// Drills that go on now, here or in another process.
     pub fn live_drills(&self) -> Result<Vec<Drill>> {
         let dead: BTreeSet<Id> = self.dead_drills()?.into_iter().map(|drill| drill.id).collect();
@@ -130,19 +150,6 @@ impl Catalogue {
             all(c, "drills", sql, [], read)
         })?;
         Ok(running.into_iter().filter(|drill| !dead.contains(&drill.id)).collect())
-    }
-
-    /// The last drill of a backup of what the source points to now, where there was one.
-    pub fn last_drill_here(&self, source: &Source) -> Result<Option<LastDrill>> {
-        let sql = format!(
-            "SELECT * FROM drills WHERE source_id = ?1 AND {ENDED} AND backup_id IN (SELECT id FROM backups WHERE source_id = ?1 AND aim = ?2)
-             ORDER BY started_at DESC, id DESC LIMIT 1"
-        );
-        self.read(|c| {
-            one(c, "drills", &sql, params![source.id.to_string(), aim(source)], |row| {
-                short(&read(row)?)
-            })
-        })
     }
 
     /// Drills that are `running` without a live lease.

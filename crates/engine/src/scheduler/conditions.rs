@@ -62,6 +62,11 @@ pub fn has_network() -> bool {
     reaches("0.0.0.0:0", "192.0.2.1:9") || reaches("[::]:0", "[2001:db8::1]:9")
 }
 
+/// Whether this machine lives on its battery.
+pub fn mains_are_missing() -> bool {
+    on_battery(Path::new(SUPPLIES))
+}
+
 /// Whether the machine lives on its battery: it has mains, and none is plugged in. A machine that does not tell is on mains.
 pub fn on_battery(supplies: &Path) -> bool {
     let Ok(entries) = fs_entries(supplies) else { return false };

@@ -19,6 +19,8 @@ const SETTINGS: [string, string, T.SettingKind][] = [
   ['lease_seconds', '60', { type: 'number', min: 2, max: 3600 }],
   ['failed_keep_days', '30', { type: 'number', min: 1, max: 36_500 }],
   ['undo_keep_days', '7', { type: 'number', min: 0, max: 365 }],
+  ['drill_every', 'weekly', { type: 'choice', choices: ['off', 'daily', 'weekly', 'monthly'] }],
+  ['drill_idle_seconds', '300', { type: 'number', min: 0, max: 86_400 }],
   ['tool_paths', '', { type: 'folders' }],
 ]
 

@@ -12,12 +12,15 @@ use coffre_model::error::{Code, Error, Result};
 use super::field::{Field, Fields, Want};
 use super::shapes::{COMMAND_MAX, Shapes, says_shape};
 use super::{damaged, unsupported};
-use crate::postgres::plain::words::roles_of;
+use crate::postgres::plain::words::{Words, roles_of};
 
 /// What is kept of a table of contents, at most: about half a million entries.
 pub const CONTENTS_MAX: usize = 64 << 20;
 /// How much of a GRANT is read to find the roles in it.
 const GRANTS_KEPT: usize = 64 << 10;
+
+/// How much of the command that makes an extension is read to find its schema.
+const EXTENSION_KEPT: usize = 1 << 10;
 
 /// What the front of an archive says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +99,8 @@ pub(super) struct Contents {
     pub(super) header: Option<ArchiveHeader>,
     pub(super) entries: Vec<ArchiveEntry>,
     pub(super) roles: BTreeSet<String>,
+    /// Each with the schema that it is made in.
+    pub(super) extensions: Vec<(String, String)>,
     pub(super) shapes: Shapes,
     /// The blocks that must come, by number.
     pub(super) blocks: HashMap<i32, Block>,
@@ -185,6 +190,7 @@ impl Contents {
             Step::Definition => match self.entry.description.as_slice() {
                 b"ENCODING" => Want::Start(128),
                 b"ACL" | b"DEFAULT ACL" | b"POLICY" => Want::Start(GRANTS_KEPT),
+                b"EXTENSION" => Want::Start(EXTENSION_KEPT),
                 other if says_shape(other) => Want::Start(COMMAND_MAX),
                 _ => Want::Start(0),
             },
@@ -331,6 +337,10 @@ impl Contents {
                     self.utf8 = [&b"'UTF8'"[..], b"'SQL_ASCII'"]
                         .iter()
                         .any(|e| memchr::memmem::find(&upper, e).is_some());
+                } else if self.entry.description == b"EXTENSION" {
+                    if let Some(schema) = schema_of(&text) {
+                        self.extensions.push((shown(&self.entry.tag), schema));
+                    }
                 } else if says_shape(&self.entry.description) {
                     self.entry.command = text;
                 } else if !text.is_empty() {
@@ -449,6 +459,12 @@ impl Contents {
             created: created(&self.date).ok_or_else(|| damaged(at, "creation time"))?,
         })
     }
+}
+
+/// The schema of `CREATE EXTENSION … WITH SCHEMA name`.
+fn schema_of(command: &[u8]) -> Option<String> {
+    let mut words = Words::new(command, true).skip_while(|word| !word.is("schema"));
+    words.nth(1)?.name()
 }
 
 fn shown(bytes: &[u8]) -> String {

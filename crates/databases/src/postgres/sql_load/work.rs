@@ -13,11 +13,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, CopyInSink, SimpleQueryMessage};
 
+use super::super::confined::{IS_CONFINED, make_role};
 use super::super::plain::lexer::{Lexer, Next, STATEMENT_MAX, Sink, Statement};
 use super::super::plain::statement::{Verdict, judge, shown};
 use super::super::plain::words::{Word, Words, roles_of};
 use super::super::plain::{EndMark, encoding_refusal};
-use super::super::server::{IS_THROW_AWAY, make_role};
 use super::failure::failure;
 use super::queue::{LOOK, Piece, Queue};
 use super::session::{Held, Open, Session};
@@ -207,7 +207,7 @@ impl Loader<'_> {
             .map(|(name, _)| *name)
             .filter(|name| !known.iter().any(|k| k == name))
             .collect();
-        self.throw_away = self.values(IS_THROW_AWAY)? == ["t"];
+        self.throw_away = self.values(IS_CONFINED)? == ["t"];
         let backend = self.values("SELECT pg_catalog.pg_backend_pid()")?;
         self.backend = backend.first().and_then(|pid| pid.parse().ok()).unwrap_or(0);
         self.transaction = self
@@ -347,7 +347,7 @@ impl Loader<'_> {
 impl Loader<'_> {
     /// Whether a statement makes a schema that is there, or is a comment on an extension that stays what it is.
     fn is_there(&self, statement: &[u8]) -> bool {
-        if !self.is_guest {
+        if !self.is_guest && !self.throw_away {
             return false;
         }
         let words: Vec<Word<'_>> = Words::new(statement, true).take(3).collect();
@@ -355,7 +355,9 @@ impl Loader<'_> {
             [create, schema, name] if create.is("create") && schema.is("schema") => {
                 name.name().is_some_and(|name| self.there.contains(&name))
             }
-            [comment, on, extension] if comment.is("comment") && on.is("on") => self.extensions_stay && extension.is("extension"),
+            [comment, on, extension] if comment.is("comment") && on.is("on") => {
+                (self.extensions_stay || self.throw_away) && extension.is("extension")
+            }
             _ => false,
         }
     }
