@@ -297,7 +297,7 @@ pub(crate) fn drive<T>(
 /// Words of a receiver, as one short line without anything that a terminal or a page would obey.
 pub(crate) fn said(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
+    line.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Certificates of a file, as they lie there.

@@ -107,9 +107,7 @@ impl MailServer {
             .prefix("coffre-mail-")
             .tempdir()
             .expect("make a folder for the mail server");
-        if mode != Mode::Plain {
-            make_certificates(folder.path());
-        }
+        make_certificates(folder.path());
         let script = folder.path().join("server.py");
         std::fs::write(&script, SCRIPT).expect("write the mail server");
         let mode = match mode {

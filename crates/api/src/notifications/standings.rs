@@ -197,7 +197,8 @@ fn of_protection(source: &Source, protection: &Protection, now: DateTime<Utc>) -
         ProtectionState::AtRisk => (Level::Warning, What::SourceAtRisk),
         ProtectionState::Unprotected => (Level::Bad, What::SourceUnprotected),
     };
-    let young = (now - source.created_at).abs() < FRESH;
+    // Also one from the future: a clock was wrong, then or now.
+    let young = now - source.created_at < FRESH;
     match (protection.state, protection.cause) {
         (ProtectionState::AtRisk, Some(LastFailed | Paused | NoPlan)) => return None,
         (_, Some(Never | NoPlan)) if young => return None,
