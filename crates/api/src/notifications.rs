@@ -17,6 +17,7 @@ use coffre_model::schedule::Schedule;
 use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
 use serde::Serialize;
 use serde_json::{Value, json};
+use ts_rs::TS;
 
 use crate::Coffre;
 use crate::secret_change::with_row;
@@ -61,7 +62,7 @@ pub struct ChannelChange {
 }
 
 /// A channel and how it goes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, TS)]
 pub struct ChannelState {
     /// The channel.
     #[serde(flatten)]
@@ -79,7 +80,7 @@ pub struct ChannelState {
 }
 
 /// The message that was tried last.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, TS)]
 pub struct LastDelivery {
     /// When it was queued.
     pub at: DateTime<Utc>,
@@ -92,7 +93,7 @@ pub struct LastDelivery {
 }
 
 /// A message and what became of it, for showing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, TS)]
 pub struct DeliveryShown {
     /// Its id; the receiver got it too.
     pub id: Id,

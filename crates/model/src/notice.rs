@@ -564,8 +564,8 @@ mod tests {
         ) {
             let ids = [Id::new(), Id::new(), Id::new()];
             let mut now = 0;
-            let mut listener = Listener::default();
-            listener.wants = Wants { reminder_hours, recoveries, patient, ..Wants::default() };
+            let wants = Wants { reminder_hours, recoveries, patient, ..Wants::default() };
+            let mut listener = Listener { wants, ..Listener::default() };
             let mut present: BTreeMap<Id, Standing> = BTreeMap::new();
             let mut run = 0;
             for (which, level, fails, pause, retrying) in steps {

@@ -53,7 +53,7 @@ impl Runner for Behind {
         if !told.sent.is_empty()
             && let Ok(window) = self.window()
         {
-            window.changed(tags(&[Noun::Settings, Noun::Health]));
+            window.changed(tags(&[Noun::Channels, Noun::Health]));
         }
     }
 }

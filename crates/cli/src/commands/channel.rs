@@ -155,11 +155,12 @@ fn settings(kind: ChannelKind, given: &ChannelOptions, before: Option<&ChannelSe
                 _ => None,
             };
             let security = given.security.as_deref().and_then(Security::parse);
-            // Another way of encryption has another usual port.
+            // Another way of encryption has another usual port; one that was chosen stays.
             let port = match (given.port, security, old.as_ref()) {
                 (Some(port), _, _) => port,
-                (None, None, Some(old)) => old.1,
-                (None, security, _) => usual_port(security.unwrap_or(Security::Starttls)),
+                (None, Some(security), Some(old)) if old.1 == usual_port(old.2) => usual_port(security),
+                (None, _, Some(old)) => old.1,
+                (None, security, None) => usual_port(security.unwrap_or(Security::Starttls)),
             };
             let user = match &given.user {
                 Some(user) => Some(user.clone()).filter(|user| !user.is_empty()),
