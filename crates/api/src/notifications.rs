@@ -147,8 +147,9 @@ pub(crate) fn sayable(error: &Error) -> Error {
             Some(at) => format!("{}: …", &line[..at]),
             None => line.to_owned(),
         });
-        let whole = masked.collect::<Vec<_>>().join("\n");
-        whole.chars().take(400).collect()
+        // On one line: what a server said begins none of ours.
+        let whole = masked.collect::<Vec<_>>().join(" ");
+        whole.trim().chars().take(400).collect()
     }
     fn clean(value: &mut Value) {
         match value {
@@ -453,7 +454,9 @@ impl Coffre {
         }
     }
 
+    /// Every change of a channel is also written down beside the catalogue.
     fn record_channel(&self, action: &str, channel: &Channel) -> Result<()> {
+        notify::keep(&self.engine)?;
         self.record_channel_with(action, channel, None)
     }
 

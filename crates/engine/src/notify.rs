@@ -7,6 +7,7 @@
 
 mod email;
 mod http;
+mod kept;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use serde_json::Value;
 use crate::catalogue::Delivery;
 use crate::context::Engine;
 use crate::secrets::channel_secret;
+
+pub use kept::{bring_back, keep};
 
 /// How long a message waits before each further try; the last one holds for all after it.
 const BACK_OFF: [TimeDelta; 6] = [

@@ -11,6 +11,7 @@ use coffre_model::notice::{Event, Level, Named, What};
 use coffre_model::schedule::time_zone;
 use serde_json::{Value, json};
 
+use super::sayable;
 use crate::words::{Language, Words, plain};
 
 /// The format of the JSON that webhooks get.
@@ -135,7 +136,7 @@ impl Saying<'_> {
             .map(|_| words.fill(&format!("{key}.hint"), &facts));
         let (message, hint) = match &event.error {
             Some(error) => {
-                let (message, next) = words.error(error);
+                let (message, next) = words.error(&sayable(error));
                 (
                     lines(&message),
                     if next.is_empty() {

@@ -444,6 +444,27 @@ fn a_plan_that_fails_in_the_daemon_makes_one_mail() {
 }
 
 #[test]
+fn a_lost_catalogue_silences_nobody() {
+    let server = Receiver::start([]);
+    let (coffre, _) = protected();
+    let secret = server.url("/services/secret-of-the-team");
+    secret_channel(&coffre, "slack", &secret, &["--language", "fr"]);
+    coffre.ok(["backup", "--source", "shop"]);
+    let folder = coffre.home().join("backups");
+    std::fs::write(coffre.home().join("catalogue.db"), "no database any more").unwrap();
+    for side in ["catalogue.db-wal", "catalogue.db-shm"] {
+        drop(std::fs::remove_file(coffre.home().join(side)));
+    }
+    coffre.json(["catalogue", "rebuild", "--from", &format!("file://{}", folder.display())]);
+    let listed = coffre.json(["channel", "list"])["channels"][0].clone();
+    assert_eq!((&listed["name"], &listed["language"]), (&"slack".into(), &"fr".into()));
+    let told = server.requests();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].body.contains("catalogue a été reconstruit"), "{told:#?}");
+    assert_nowhere(&coffre, "secret-of-the-team");
+}
+
+#[test]
 fn what_a_channel_cannot_be_is_refused() {
     let (coffre, _) = protected();
     let other = coffre.work("other.db");

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::Catalogue;
 use super::fault::Fault;
 use super::names::CHANNEL;
-use super::row::{Reading, all, change, json, one, opt_time, time_text};
+use super::row::{Reading, all, change, count, json, one, opt_time, time_text};
 
 impl Catalogue {
     /// Adds a channel. It listens from now on: what the journal holds already is no news to it.
@@ -54,6 +54,11 @@ impl Catalogue {
             let sql = "SELECT * FROM channels WHERE removed_at IS NULL ORDER BY name";
             all(c, "channels", sql, [], read)
         })
+    }
+
+    /// Whether there ever was a channel here.
+    pub fn knew_channels(&self) -> Result<bool> {
+        self.read(|c| Ok(count(c, "SELECT COUNT(*) FROM channels", [])? > 0))
     }
 
     /// Writes every field of a channel, and lets it try again what was given up since `again_since`: what was in the way may be out of it.
