@@ -13,6 +13,7 @@ pub mod inside;
 pub mod jobs;
 pub mod journals;
 pub mod keys;
+pub mod notifications;
 pub mod open;
 pub mod plans;
 pub mod replaces;

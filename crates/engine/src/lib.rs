@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod inside;
 pub mod keys;
 pub mod lease;
+pub mod notify;
 pub mod pipeline;
 pub mod place;
 pub(crate) mod proof;

@@ -14,6 +14,7 @@ use coffre_api::model::progress::Silent;
 use coffre_api::model::slot::SlotState;
 use coffre_api::model::throw_away::DrillLevel;
 use coffre_api::model::{Cancel, Code, Error, Id, Result};
+use coffre_api::notifications::Told;
 use coffre_api::schedules::{Clockwork, PlanStatus, Ran, Runner, Telling, run_due};
 use serde_json::{Value, json};
 
@@ -95,6 +96,10 @@ impl Runner for Terminal {
     fn failed(&self, error: &Error) {
         let (message, hint) = self.out.words.error(error);
         self.out.aside(&coffre_api::words::plain(format!("{message} {hint}").trim()));
+    }
+
+    fn told(&self, told: &Told) {
+        super::channel::said(told, &self.out);
     }
 }
 

@@ -11,6 +11,7 @@ mod guard;
 mod hooks;
 mod inside;
 mod names;
+mod notify;
 mod postgres_faults;
 mod postgres_main_job;
 mod postgres_names;

@@ -29,9 +29,11 @@
 
 mod adopt;
 mod backups;
+mod channels;
 pub mod copies;
 mod damage;
 mod deletion;
+mod deliveries;
 mod destinations;
 mod drills;
 mod fault;
@@ -40,6 +42,7 @@ mod hooks;
 mod journal;
 mod keys;
 mod names;
+mod news;
 mod open;
 mod plans;
 mod replacements;
@@ -66,6 +69,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use adopt::Adopted;
 pub use backups::{Filter, Page, Stats};
+pub use deliveries::{Delivery, Fresh, Listening};
 pub(crate) use fault::Fault;
 pub use figures::{DestinationFigures, FileFacts, Outcomes, PlanFigures, Span, Totals};
 pub use replacements::Preview;

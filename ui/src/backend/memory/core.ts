@@ -4,6 +4,7 @@
  */
 import type { Backend } from '../backend'
 import type * as T from '../generated'
+import { demoChannels } from './channels'
 import { type Data, type DestinationData, idOf, makeData, type PlanData, random, type SourceData } from './data'
 import { type DrillEnd, Drills } from './drills'
 import { type ErrorText, errorOf } from './errors'
@@ -53,6 +54,7 @@ export class Core {
   readonly handlers = new Set<(event: T.BackendEvent) => void>()
   readonly random = random(99)
   journal: T.Entry[]
+  channels: T.ChannelRow[] = []
   /** Whether all schedules are paused. */
   paused = false
   damaged: boolean
@@ -73,6 +75,16 @@ export class Core {
     for (const [key, value] of Object.entries(options.settings ?? {})) this.settings.set(key, value)
     if (options.language) this.settings.set('language', options.language)
     this.journal = options.empty ? [] : journalOf(this.data, this.#now)
+    if (!options.empty)
+      this.channels = demoChannels(
+        this.iso(),
+        this.error('smtp_auth_refused', {
+          place: 'smtp.example.org:587',
+          host: 'smtp.example.org',
+          user: 'coffre',
+          answer: '535 authentication failed',
+        }),
+      )
     this.works = new Works((event) => this.push(event), options.live ?? false)
     const host: Host = {
       data: this.data,

@@ -58,6 +58,9 @@ export function health(core: Core): T.Health {
     },
     leftovers: [],
     notices: null,
+    channels: core.channels.flatMap((c) =>
+      c.state.failing && !c.state.paused_at ? [{ name: c.state.name, error: c.state.failing }] : [],
+    ),
   }
 }
 

@@ -6,6 +6,7 @@
 import type { Backend } from '../backend'
 import { applicationCommands, DAMAGE } from './application'
 import { backupCommands, startBackup } from './backups'
+import { channelCommands } from './channels'
 import { Core, type MemoryOptions } from './core'
 import { noRetention } from './data'
 import { destinationCommands } from './destinations'
@@ -34,6 +35,7 @@ export class MemoryBackend extends Core {
       ...journalCommands(this),
       ...healthCommands(this),
       ...settingCommands(this),
+      ...channelCommands(this),
     }
     const [, events] = this.data.sources
     if (options.live && events) startBackup(this, events, this.data.plans[1] ?? null, 'scheduled', 0.62)
