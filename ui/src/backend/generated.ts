@@ -78,6 +78,8 @@ export type Attention = {
   failures_open: number,
   /** When something runs next. */
   next_run_at: string | null,
+  /** Whether nothing runs by itself because somebody paused it. */
+  schedules_paused: boolean,
 }
 
 /** Through what a person or a machine acted. */

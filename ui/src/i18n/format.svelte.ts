@@ -170,8 +170,8 @@ export function month(time: string | number | Date, style: 'short' | 'long' = 's
 export function monthYear(time: string | number | Date): string {
   return dateFormat({ month: 'short', year: '2-digit' }).format(new Date(time))
 }
-/** Mon, or M with `narrow`. */
-export function dayName(index: number, style: 'short' | 'narrow' = 'short'): string {
+/** Mon, M with `narrow`, Monday with `long`; 0 is Monday. */
+export function dayName(index: number, style: 'short' | 'narrow' | 'long' = 'short'): string {
   // 1 January 2024 was a Monday.
   return dateFormat({ weekday: style }).format(new Date(2024, 0, 1 + index))
 }

@@ -1,7 +1,7 @@
 //! What the window needs to know of Coffre itself, and of what it can be asked for.
 
 use chrono::{DateTime, Utc};
-use coffre_engine::scheduler::next_of;
+use coffre_engine::scheduler::{next_of, paused_at};
 use coffre_engine::secrets::Status;
 use coffre_model::database::Capability;
 use coffre_model::field::Field;
@@ -124,6 +124,8 @@ pub struct Attention {
     pub failures_open: usize,
     /// When something runs next.
     pub next_run_at: Option<DateTime<Utc>>,
+    /// Whether nothing runs by itself because somebody paused it.
+    pub schedules_paused: bool,
 }
 
 /// A catalogue that was moved out of the way.
@@ -230,7 +232,10 @@ impl Window {
     pub(super) fn attention(&self, _: Nothing) -> Result<Attention> {
         let coffre = self.coffre()?;
         let around = self.around(&coffre)?;
-        let mut attention = Attention::default();
+        let mut attention = Attention {
+            schedules_paused: paused_at(&coffre.engine)?.is_some(),
+            ..Attention::default()
+        };
         for source in coffre.sources()? {
             let protection = protection(&coffre, &source, &around)?;
             attention.sources += 1;
