@@ -10,6 +10,8 @@ export function departuresOf(core: Core, id: string | null, draft: T.PlanDraft):
   const rules = draft.retention
   const bytes = core.data.sources.find((x) => x.source.id === draft.source_id)?.stored ?? 0
   const found: T.Departure[] = []
+  // Without a rule everything comes back out of the bin.
+  if (!Object.entries(rules).some(([name, number]) => name !== 'keep_min' && number)) return found
   const day = (at: number) => {
     const d = new Date(at)
     return `${d.getFullYear()}-${String(d.getMonth() + 1).padStart(2, '0')}-${String(d.getDate()).padStart(2, '0')}`

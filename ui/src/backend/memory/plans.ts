@@ -76,7 +76,7 @@ export function slotsOf(core: Core, p: PlanData): T.SlotRow[] {
     })
   // The office is closed: nothing reaches the network there.
   if (p.plan.name === 'daily' && p.plan.source === 'wiki' && core.has('schedule'))
-    found.unshift({
+    found.splice(0, 1, {
       at: core.iso((nextRun(core, p) ?? core.now()) - DAY),
       state: 'due',
       reason: core.error('waits_for_network'),
