@@ -24,7 +24,7 @@ describe('when', () => {
       await type(text)
       expect(await screen.findByText(why)).toBeTruthy()
       await waitFor(() => expect(field.getAttribute('aria-invalid')).toBe('true'))
-      expect(screen.getByText('No run until the time above is right.')).toBeTruthy()
+      expect(screen.getByText('No run until the schedule is right.')).toBeTruthy()
     }
     await accessible()
     await type('0 4 * * 1-5')
