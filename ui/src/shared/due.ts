@@ -1,11 +1,10 @@
 /** What a slot that is due waits for, in one sentence: "Due 03:00, will run when there is a network." */
-import type { CoffreError } from '../backend'
 import { spoken } from '../i18n/format.svelte'
-import { sayError, t } from '../i18n/index.svelte'
+import { type Sayable, sayError, t } from '../i18n/index.svelte'
 
 export interface Due {
   at: string
-  reason: CoffreError | null
+  reason: (Sayable & { code: string }) | null
   tries: number
   next_try_at: string | null
 }
