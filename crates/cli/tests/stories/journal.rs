@@ -47,10 +47,7 @@ fn what_happened_is_found_and_written_out() {
     assert_eq!(entries(&coffre, &["--search", "épinglée", "--lang", "fr"]).len(), 1);
     assert_eq!(entries(&coffre, &["--since", "2100-01-01"]), Vec::<Value>::new());
     assert_eq!(entries(&coffre, &["--since", "2020-01-01", "--until", "2099-12-31"]).len(), 6);
-    assert_eq!(
-        coffre.fails(["journal", "--since", "yesterday"], "USAGE", 2)["details"]["given"],
-        "yesterday"
-    );
+    coffre.fails(["journal", "--since", "yesterday"], "USAGE", 2);
     coffre.fails(["journal", "--author", "nobody"], "USAGE", 2);
     coffre.fails(["journal", "--format", "csv"], "USAGE", 2);
     coffre.fails(["journal", "--source", "nothing"], "NOT_FOUND", 1);
