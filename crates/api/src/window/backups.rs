@@ -370,7 +370,13 @@ impl Window {
     pub(super) fn pin_backup(&self, PinBackup { id, pinned }: PinBackup) -> Result<Backup> {
         let coffre = self.coffre()?;
         let backup = coffre.pin(&backup_by_id(&coffre, &id)?, pinned)?;
-        self.changed([Noun::Backups.into(), one(Noun::Backups, id), Noun::Journal.into()]);
+        // It may have been in the bin.
+        self.changed([
+            Noun::Backups.into(),
+            one(Noun::Backups, id),
+            Noun::Plans.into(),
+            Noun::Journal.into(),
+        ]);
         Ok(backup)
     }
 
@@ -378,15 +384,6 @@ impl Window {
         let coffre = self.coffre()?;
         let backup = coffre.note(&backup_by_id(&coffre, &id)?, &note)?;
         self.changed([Noun::Backups.into(), one(Noun::Backups, id), Noun::Journal.into()]);
-        Ok(backup)
-    }
-
-    /// A person has seen what is unusual about it, and says that it is right.
-    pub(super) fn acknowledge_backup(&self, ById { id }: ById) -> Result<Backup> {
-        let coffre = self.coffre()?;
-        let backup = coffre.acknowledge(&backup_by_id(&coffre, &id)?)?;
-        let about = [Noun::Backups, Noun::Journal, Noun::Overview, Noun::Sources];
-        self.changed(about.into_iter().map(Into::into).chain([one(Noun::Backups, id)]));
         Ok(backup)
     }
 

@@ -15,6 +15,7 @@ mod inside;
 mod keys;
 mod lists;
 mod lost;
+mod plans;
 mod postgres;
 mod replaces;
 mod restores;

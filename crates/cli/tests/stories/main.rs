@@ -10,6 +10,7 @@ mod drill;
 mod guard;
 mod hooks;
 mod inside;
+mod journal;
 mod names;
 mod notify;
 mod postgres_faults;

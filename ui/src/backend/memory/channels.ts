@@ -192,12 +192,7 @@ export function channelCommands(
     },
     saveChannel: async ({ id, draft, secret }) => {
       const before = core.channels.find((c) => c.state.id === id)
-      const row = channelRow(
-        id ?? core.id(9),
-        draft,
-        hasSecret(before?.state.has_secret ?? false, secret),
-        core.iso(),
-      )
+      const row = channelRow(id ?? core.id(9), draft, hasSecret(before?.state.has_secret ?? false, secret), core.iso())
       core.channels = before ? core.channels.map((c) => (c === before ? row : c)) : [...core.channels, row]
       core.log(id ? 'channel.edit' : 'channel.add', 'channel', row.state.id, draft.name)
       core.invalidate('channels', 'health')

@@ -55,6 +55,8 @@ export class Core {
   readonly random = random(99)
   journal: T.Entry[]
   channels: T.ChannelRow[] = []
+  /** Why nothing leaves by the rules of a plan. */
+  readonly holds = new Map<string, T.CoffreError>()
   /** Whether all schedules are paused. */
   paused = false
   damaged: boolean

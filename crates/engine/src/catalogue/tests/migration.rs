@@ -82,7 +82,7 @@ fn is_one_of(path: &Path, old: &[String], new: &[String], old_version: u32, at: 
     let version = version(&connection);
     let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok", "{at}");
-    if version == 5 {
+    if version == super::super::open::SCHEMA + 1 {
         assert_eq!(found, new, "{at}");
         true
     } else {

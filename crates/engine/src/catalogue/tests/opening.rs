@@ -210,7 +210,8 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
     } = world;
     catalogue.close().unwrap();
     let raw = Connection::open(home.catalogue()).unwrap();
-    raw.pragma_update(None, "user_version", 5).unwrap();
+    raw.pragma_update(None, "user_version", super::super::open::SCHEMA + 1)
+        .unwrap();
     drop(raw);
     let before = files(home.root());
     assert_eq!(before.keys().collect::<Vec<_>>(), ["catalogue.db"]);
@@ -219,7 +220,10 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
         assert_eq!((error.code(), error.text()), (Code::CatalogueNewer, "catalogue_newer"));
         assert_eq!(
             (error.detail("found").as_deref(), error.detail("known").as_deref()),
-            (Some("5"), Some("4"))
+            (
+                Some((super::super::open::SCHEMA + 1).to_string().as_str()),
+                Some(super::super::open::SCHEMA.to_string().as_str())
+            )
         );
         let error = Catalogue::set_aside(&home, moment(0)).unwrap_err();
         assert_eq!(error.code(), Code::CatalogueNewer);
