@@ -93,8 +93,11 @@ async def main():
         more.update(tls_context=context, require_starttls=True)
     make = lambda: SMTP(Handler(), hostname="localhost", enable_SMTPUTF8=True, **more)
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, ssl=context if mode == "tls" else None)
+    port = server.sockets[0].getsockname()[1]
+    # The same under an address that its certificate does not name.
+    await asyncio.get_running_loop().create_server(make, "127.0.0.2", port, ssl=context if mode == "tls" else None)
     with open(os.path.join(folder, "port.new"), "w") as file:
-        file.write(str(server.sockets[0].getsockname()[1]))
+        file.write(str(port))
     os.rename(os.path.join(folder, "port.new"), os.path.join(folder, "port"))
     await server.serve_forever()
 asyncio.run(main())
@@ -149,7 +152,7 @@ impl MailServer {
         }
     }
 
-    /// Its port on 127.0.0.1; its certificate is for `localhost`.
+    /// Its port on 127.0.0.1 and 127.0.0.2; its certificate is for `localhost` and the first one.
     pub fn port(&self) -> u16 {
         self.port
     }

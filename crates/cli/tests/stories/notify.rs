@@ -391,7 +391,9 @@ fn a_killed_sender_sends_again_under_the_same_name() {
 #[test]
 fn a_sign_of_life_for_an_outside_monitor() {
     let server = Receiver::start([]);
-    let (coffre, db) = protected();
+    let (mut coffre, db) = protected();
+    // The log says everything that it is asked to say, but no secret.
+    coffre.set("COFFRE_LOG", "trace");
     let secret = "0b9f-uuid-of-the-check";
     let added = secret_channel(&coffre, "ping", &server.url(&format!("/ping/{secret}")), &["--failures"]);
     assert!(!added.to_string().contains(secret), "{added:#}");
@@ -441,6 +443,45 @@ fn a_plan_that_fails_in_the_daemon_makes_one_mail() {
     assert_eq!(ended.status, Some(0), "{ended}");
     let subjects: Vec<String> = server.mails().iter().map(|mail| mail.header("subject").to_owned()).collect();
     assert_eq!(subjects, ["shop: the backup failed", "shop: backups work again"]);
+}
+
+#[test]
+fn a_summary_comes_once_at_its_time() {
+    let server = Receiver::start([]);
+    let (mut coffre, _) = protected();
+    crate::schedule::clock(&mut coffre, "2026-11-17 12:00:00");
+    let digest = ["--digest", "daily", "--digest-at", "08:30", "--time-zone", "Europe/Paris"];
+    let line = ["channel", "add", "webhook", "--name", "hook", "--url", &server.url("/x")];
+    coffre.ok([&line[..], &digest].concat());
+    coffre.ok(["backup", "--source", "shop"]);
+    for time in [
+        "2026-11-18 07:29:00",
+        "2026-11-18 07:30:30",
+        "2026-11-18 07:31:00",
+        "2026-11-18 12:00:00",
+    ] {
+        crate::schedule::clock(&mut coffre, time);
+        coffre.json(["scheduler", "run"]);
+        let expected = usize::from(time != "2026-11-18 07:29:00");
+        assert_eq!(server.requests().len(), expected, "{time}");
+    }
+    let body: Value = serde_json::from_str(&server.requests()[0].body).unwrap();
+    assert_eq!(body["event"], "digest");
+    assert_eq!(body["events"][0]["sources"][0]["name"], "shop", "{body:#}");
+    assert!(text(&body["events"][0], "message").contains("1 verified backup,"), "{body:#}");
+    // Away for three days: one summary, not three.
+    crate::schedule::clock(&mut coffre, "2026-11-21 20:00:00");
+    coffre.json(["scheduler", "run"]);
+    let events = || -> Vec<Value> {
+        let body = |request: &Request| serde_json::from_str::<Value>(&request.body).unwrap()["event"].clone();
+        server.requests().iter().map(body).collect()
+    };
+    assert_eq!(
+        events().iter().filter(|event| *event == "digest").count(),
+        2,
+        "{:?}",
+        events()
+    );
 }
 
 #[test]
