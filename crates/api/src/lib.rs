@@ -11,6 +11,7 @@ pub mod drills;
 pub mod inside;
 pub mod journals;
 pub mod keys;
+pub mod notifications;
 pub mod open;
 pub mod plans;
 pub mod replaces;

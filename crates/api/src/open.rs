@@ -64,6 +64,11 @@ impl Coffre {
 
     /// Ends what dead processes left on this home. Every shell calls this once at its start.
     pub fn sweep(&self, cancel: &Cancel) -> Result<Swept> {
+        // Before anything else is written: they are to hear of a catalogue that is rebuilt.
+        if let Err(error) = coffre_engine::notify::bring_back(&self.engine) {
+            // A file that cannot be read must not keep anybody from a restore. The channels are then seen to be gone.
+            tracing::error!(%error, "bring the channels back");
+        }
         sweep(&self.engine, cancel)
     }
 

@@ -22,6 +22,7 @@ use coffre_model::{Cancel, Code, Error, Id, Result};
 use serde::Serialize;
 
 use crate::Coffre;
+use crate::notifications::Told;
 
 /// How often the clock and others' changes are looked at: some microseconds, no disk.
 const BEAT: Duration = Duration::from_secs(1);
@@ -153,6 +154,8 @@ pub trait Runner: Send + Sync {
     fn ran(&self, ran: &Ran);
     /// A look failed. The clockwork goes on.
     fn failed(&self, error: &Error);
+    /// Channels were told something, or could not be.
+    fn told(&self, told: &Told);
 }
 
 /// Tells a run's id as soon as it has one, beside what another observer hears.
@@ -272,6 +275,9 @@ struct Inner {
 struct State {
     stopping: bool,
     woken: bool,
+    /// Somebody looks at what channels are to be told; and is to look once more.
+    telling: bool,
+    tell_again: bool,
     runs: Vec<(Id, DateTime<Utc>, Cancel)>,
 }
 
@@ -389,7 +395,7 @@ impl Clockwork {
                 for start in std::mem::take(&mut looked.starts) {
                     self.begin(&coffre, start)?;
                 }
-                Ok(())
+                self.tell(&coffre)
             })();
             match turn {
                 Ok(()) => told = None,
@@ -446,6 +452,55 @@ impl Clockwork {
         spawned.map(drop).map_err(|e| Error::internal("start a thread", e))
     }
 
+    /// Tells channels what is new, beside the clock: a mail server that does not answer must not keep a plan from its slot.
+    fn tell(&self, coffre: &Arc<Coffre>) -> Result<()> {
+        if !coffre.engine.catalogue.anybody_listens()? {
+            return Ok(());
+        }
+        let cancel = Cancel::new();
+        let key = (Id::new(), (coffre.engine.now)());
+        {
+            let mut state = self.lock();
+            if state.stopping {
+                return Ok(());
+            }
+            if state.telling {
+                state.tell_again = true;
+                return Ok(());
+            }
+            state.telling = true;
+            state.runs.push((key.0, key.1, cancel.clone()));
+        }
+        let (clockwork, coffre) = (self.clone(), Arc::clone(coffre));
+        let work = move || {
+            let over = TellingEnds(&clockwork, key);
+            let runner = &clockwork.0.runner;
+            loop {
+                match catch_unwind(AssertUnwindSafe(|| coffre.tell(None, &cancel))) {
+                    Ok(Ok(told)) => runner.told(&told),
+                    Ok(Err(error)) => {
+                        tracing::error!(%error, "tell channels");
+                        runner.failed(&error);
+                    }
+                    // Written down by the hook already; the next look tries again.
+                    Err(_) => break,
+                }
+                if cancel.is_cancelled() || !std::mem::take(&mut clockwork.lock().tell_again) {
+                    break;
+                }
+            }
+            drop(coffre);
+            drop(over);
+        };
+        let spawned = std::thread::Builder::new().name("notices".into()).spawn(work);
+        spawned.map(drop).map_err(|e| {
+            let mut state = self.lock();
+            state.telling = false;
+            state.runs.retain(|(id, at, _)| (*id, *at) != key);
+            Error::internal("start a thread", e)
+        })
+    }
+
     fn begin(&self, coffre: &Arc<Coffre>, start: Start) -> Result<()> {
         let cancel = Cancel::new();
         let key = (start.plan.id, start.slot.at);
@@ -489,6 +544,19 @@ impl Drop for Over<'_> {
         let mut state = self.0.lock();
         state.runs.retain(|(plan, at, _)| (*plan, *at) != self.1);
         state.woken = true;
+        drop(state);
+        self.0.0.bell.notify_all();
+    }
+}
+
+/// Ends the telling, also where it panicked. Wakes nobody: what there is to tell next is seen at the next look.
+struct TellingEnds<'a>(&'a Clockwork, (Id, DateTime<Utc>));
+
+impl Drop for TellingEnds<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.telling = false;
+        state.runs.retain(|(id, at, _)| (*id, *at) != self.1);
         drop(state);
         self.0.0.bell.notify_all();
     }

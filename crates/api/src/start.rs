@@ -53,6 +53,11 @@ pub fn log_to(home: &Path) -> Result<Log> {
     let (writer, guard) = tracing_appender::non_blocking(file);
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("COFFRE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Whatever is asked for: what carries messages would write addresses down that are secrets.
+    let quiet = ["h2", "hyper", "hyper_util", "reqwest", "lettre"].iter();
+    let filter = quiet
+        .filter_map(|name| format!("{name}=warn").parse().ok())
+        .fold(filter, tracing_subscriber::EnvFilter::add_directive);
     let set = tracing_subscriber::fmt()
         .with_writer(writer)
         .with_env_filter(filter)

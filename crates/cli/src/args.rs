@@ -1,9 +1,13 @@
 //! The command line as types. No words here: every help text is `help.<command>.<argument>` in the catalogues of words, so that
 //! it exists in both languages (`localise.rs`; a test asserts that none is missing).
 
+mod channel;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use channel::{Channel, ChannelOptions};
 
 #[derive(Debug, Parser)]
 #[command(name = "coffre", version, disable_help_subcommand = true, arg_required_else_help = true)]
@@ -40,6 +44,8 @@ pub(crate) enum Command {
     Destination(Destination),
     #[command(subcommand)]
     Plan(Plan),
+    #[command(subcommand)]
+    Channel(Channel),
     Backup(Backup),
     List(List),
     Show(Show),

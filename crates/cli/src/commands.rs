@@ -1,6 +1,7 @@
 //! One file per noun; here only which command goes where.
 
 mod backup;
+mod channel;
 mod cleanup;
 mod demo;
 mod destination;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use coffre_api::Coffre;
 use coffre_api::model::{Cancel, Result};
 
-use crate::args::{Command, Completions};
+use crate::args::{Command, Completions, Scheduler};
 use crate::output::Out;
 
 impl Command {
@@ -30,6 +31,7 @@ impl Command {
             Command::Source(_) => "source",
             Command::Destination(_) => "destination",
             Command::Plan(_) => "plan",
+            Command::Channel(_) => "channel",
             Command::Backup(_) => "backup",
             Command::List(_) => "list",
             Command::Show(_) => "show",
@@ -60,12 +62,34 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Whether it may bring something about that channels are told of. The daemon tells by itself.
+    pub(crate) fn brings_news(&self) -> bool {
+        match self {
+            Command::Backup(_)
+            | Command::Verify(_)
+            | Command::Undo(_)
+            | Command::Guard(_)
+            | Command::Drill(_)
+            | Command::Cleanup(_)
+            | Command::Catalogue(_)
+            | Command::Acknowledge(_)
+            | Command::Scheduler(Scheduler::Run) => true,
+            Command::Restore(restore) => !restore.dry_run,
+            _ => false,
+        }
+    }
+}
+
+pub(crate) use channel::tell;
+
 /// Carries a command out.
 pub(crate) fn run(coffre: &Arc<Coffre>, command: &Command, out: &Out, cancel: &Cancel) -> Result<()> {
     match command {
         Command::Source(source) => source::run(coffre, source, out, cancel),
         Command::Destination(destination) => destination::run(coffre, destination, out, cancel),
         Command::Plan(plan) => plan::run(coffre, plan, out),
+        Command::Channel(channel) => channel::run(coffre, channel, out, cancel),
         Command::Backup(arguments) => backup::make(coffre, arguments, out, cancel),
         Command::List(arguments) => backup::list(coffre, arguments, out),
         Command::Show(arguments) => backup::show(coffre, arguments, out),

@@ -97,6 +97,10 @@ fn work(cli: &Cli, out: &mut Out, cancel: &Cancel) -> Result<()> {
     if let Err(error) = &outcome {
         tracing::error!(%error, "end");
     }
+    // Whoever stopped it does not wait for a mail server; the next process tells.
+    if cli.command.brings_news() && !cancel.is_cancelled() {
+        commands::tell(&coffre, out, cancel);
+    }
     // A catalogue that cannot be closed cleanly is worth knowing, but not more than why the work failed.
     let closed = coffre.engine.catalogue.clone().close();
     outcome.and(closed)

@@ -88,6 +88,11 @@ impl Engine {
         Ok(Duration::from_secs(self.number("lease_seconds")?))
     }
 
+    /// `notify_seconds`.
+    pub fn notify_limit(&self) -> Result<Duration> {
+        Ok(Duration::from_secs(self.number("notify_seconds")?))
+    }
+
     /// `failed_keep_days`.
     pub fn failed_keep_days(&self) -> Result<u32> {
         u32::try_from(self.number("failed_keep_days")?).map_err(|e| Error::internal("read a setting", e))

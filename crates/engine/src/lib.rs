@@ -16,6 +16,7 @@ pub mod home;
 pub mod inside;
 pub mod keys;
 pub mod lease;
+pub mod notify;
 pub mod pipeline;
 pub mod place;
 pub(crate) mod proof;

@@ -73,6 +73,11 @@ pub fn key_secret(id: &Id) -> String {
     format!("key:{id}")
 }
 
+/// The name under which a channel's secret is kept: a password, a secret address, or what signs.
+pub fn channel_secret(id: &Id) -> String {
+    format!("channel:{id}")
+}
+
 /// The secret of that name, where the work cannot go on without it. `of` is the name of the source, destination or key it belongs to.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod backup;
 pub mod cancel;
+pub mod channel;
 pub mod compression;
 pub mod database;
 pub mod destination;
@@ -19,6 +20,7 @@ pub mod journal;
 pub mod key;
 pub mod manifest;
 pub mod naming;
+pub mod notice;
 pub mod plan;
 pub mod progress;
 pub mod protection;

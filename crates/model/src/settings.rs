@@ -42,6 +42,12 @@ pub const SETTINGS: &[Setting] = &[
         default: "60",
         kind: SettingKind::Number(1, 86_400),
     },
+    // How long the receiver of a message may take for one answer.
+    Setting {
+        key: "notify_seconds",
+        default: "30",
+        kind: SettingKind::Number(1, 600),
+    },
     Setting {
         key: "max_parallel_runs",
         default: "2",

@@ -8,11 +8,13 @@ pub mod coffre;
 pub mod conformance;
 pub mod disk;
 pub mod invariants;
+pub mod mail;
 pub mod memory;
 pub mod postgres;
 mod process;
 pub mod proxy;
 pub mod strace;
 pub mod tools;
+pub mod web;
 
 pub use process::{Output, is_root, run, run_under, send_signal, wait_until};

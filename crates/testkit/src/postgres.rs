@@ -520,7 +520,7 @@ fn set_first_password(bin: &Path, data: &Path, password: &str) {
 }
 
 /// An authority, and a certificate for `localhost` and 127.0.0.1 signed by it.
-fn make_certificates(folder: &Path) {
+pub(crate) fn make_certificates(folder: &Path) {
     let at = |name: &str| folder.join(name).into_os_string();
     let text = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
     let mut authority = text(&[

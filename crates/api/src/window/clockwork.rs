@@ -7,6 +7,8 @@ use coffre_model::backup::{Backup, Trigger};
 use coffre_model::plan::Plan;
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
+use crate::notifications::Told;
+
 use super::events::Noun;
 use super::{Inner, Window, tags};
 use crate::Coffre;
@@ -46,6 +48,14 @@ impl Runner for Behind {
 
     /// Said by every command that needs the catalogue, and written into the log.
     fn failed(&self, _: &Error) {}
+
+    fn told(&self, told: &Told) {
+        if !told.sent.is_empty()
+            && let Ok(window) = self.window()
+        {
+            window.changed(tags(&[Noun::Channels, Noun::Health]));
+        }
+    }
 }
 
 impl Window {

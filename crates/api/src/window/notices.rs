@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use coffre_engine::verify::Check;
-use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
+use coffre_model::backup::{Backup, BackupState};
+use coffre_model::notice::Level;
 use coffre_model::restore::{Restore, RestoreState};
 use coffre_model::source::Source;
 use coffre_model::{Code, Error, Id, Result};
@@ -13,6 +14,7 @@ use super::Window;
 use super::events::Noun;
 use super::undos::{RestoreDetail, detail};
 use crate::Coffre;
+use crate::notifications::{meaning, not_good};
 
 /// What a notification says, in the language of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,21 +79,13 @@ impl From<&Backup> for End {
     }
 }
 
-/// The first copy that should be there and is not.
-fn not_good(backup: &Backup) -> Option<&Copy> {
-    let bad = |copy: &&Copy| matches!(copy.state, CopyState::Missing | CopyState::Corrupt);
-    backup.copies.iter().find(bad)
-}
-
 /// What kind of news the end of a run is; nothing for what a person did on purpose, or sees at once.
 fn kind(before: Option<End>, outcome: Result<End, Code>) -> Option<Kind> {
-    use BackupState::{Failed, Interrupted, Missed, Verified};
-    let was_bad = before.is_some_and(|before| !before.whole || matches!(before.state, Failed | Interrupted | Missed));
-    match outcome {
-        Ok(End {
-            state: Verified,
-            whole: true,
-        }) => Some(if was_bad { Kind::Recovery } else { Kind::Success }),
+    let level = |end: End| meaning(end.state, end.whole).map(|(level, _)| level);
+    let was_bad = before
+        .is_some_and(|before| before.state != BackupState::Stored && level(before).is_some_and(|level| level > Level::Good));
+    match outcome.map(level) {
+        Ok(Some(Level::Good)) => Some(if was_bad { Kind::Recovery } else { Kind::Success }),
         // Written and not proved, or not everywhere where it should be: a success of which nobody hears would be silence.
         Ok(_) => Some(Kind::Failure),
         // Somebody stopped it; or it never began, and whoever asked was told.

@@ -40,8 +40,8 @@ pub struct Protection {
 }
 
 /// Everything that is the same for all sources, read once.
-pub(super) struct Around {
-    pub(super) plans: Vec<Plan>,
+pub(crate) struct Around {
+    pub(crate) plans: Vec<Plan>,
     pub(super) destinations: Vec<Destination>,
     /// Destinations that did not answer when they were last asked: what lies there proves nothing now.
     silent: BTreeSet<Id>,
@@ -68,6 +68,17 @@ impl Window {
 }
 
 impl Around {
+    /// Without a window nobody looks at destinations in between: what the catalogue knows is what there is.
+    pub(crate) fn as_recorded(coffre: &Coffre) -> Result<Around> {
+        Ok(Around {
+            plans: coffre.plans()?,
+            destinations: coffre.destinations()?,
+            silent: BTreeSet::new(),
+            mounts: Mounts::now(),
+            now: (coffre.engine.now)(),
+        })
+    }
+
     pub(super) fn plans_of<'a>(&'a self, source: &'a Id) -> impl Iterator<Item = &'a Plan> {
         self.plans.iter().filter(move |plan| plan.source_id == *source)
     }
@@ -84,7 +95,7 @@ pub(super) fn places_of(backup: &Backup, around: &Around) -> usize {
 /// How safe a source is.
 ///
 /// Everything that it rests on was made of the database that the source points to now.
-pub(super) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> Result<Protection> {
+pub(crate) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> Result<Protection> {
     let catalogue = &coffre.engine.catalogue;
     let newest = catalogue.latest_proof(source)?;
     let last = catalogue.last_run_here(source)?;

@@ -10,6 +10,7 @@ use coffre_api::model::plan::Plan;
 use coffre_api::model::progress::Silent;
 use coffre_api::model::slot::SlotState;
 use coffre_api::model::{Cancel, Code, Error, Id, Result};
+use coffre_api::notifications::Told;
 use coffre_api::schedules::{Clockwork, PlanStatus, Ran, Runner, Telling, run_due};
 use serde_json::{Value, json};
 
@@ -65,6 +66,10 @@ impl Runner for Terminal {
     fn failed(&self, error: &Error) {
         let (message, hint) = self.out.words.error(error);
         self.out.aside(&coffre_api::words::plain(format!("{message} {hint}").trim()));
+    }
+
+    fn told(&self, told: &Told) {
+        super::channel::said(told, &self.out);
     }
 }
 

@@ -10,6 +10,7 @@ mod drill;
 mod guard;
 mod inside;
 mod names;
+mod notify;
 mod postgres_faults;
 mod postgres_main_job;
 mod postgres_names;

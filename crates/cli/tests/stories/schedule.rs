@@ -27,7 +27,7 @@ fn faked(time: &str) -> Vec<std::ffi::OsString> {
     ]
 }
 
-fn clock(coffre: &mut Coffre, time: &str) {
+pub(crate) fn clock(coffre: &mut Coffre, time: &str) {
     coffre.set("TZ", "UTC");
     coffre.under(faked(time));
 }
@@ -36,7 +36,7 @@ fn real_clock(coffre: &mut Coffre) {
     coffre.under(Vec::new());
 }
 
-fn plan(coffre: &Coffre, more: &[&str]) -> Value {
+pub(crate) fn plan(coffre: &Coffre, more: &[&str]) -> Value {
     coffre.ok([
         "destination",
         "add",

@@ -29,8 +29,10 @@
 
 mod adopt;
 mod backups;
+mod channels;
 mod damage;
 mod deletion;
+mod deliveries;
 mod destinations;
 mod drills;
 mod fault;
@@ -38,6 +40,7 @@ mod figures;
 mod journal;
 mod keys;
 mod names;
+mod news;
 mod open;
 mod plans;
 mod replacements;
@@ -64,6 +67,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use adopt::Adopted;
 pub use backups::{Filter, Page, Stats};
+pub use deliveries::{Delivery, Fresh, Listening};
 pub(crate) use fault::Fault;
 pub use figures::{DestinationFigures, FileFacts, Outcomes, PlanFigures, Span, Totals};
 pub use replacements::Preview;

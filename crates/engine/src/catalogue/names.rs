@@ -31,6 +31,10 @@ pub(super) const KEY: Noun = Noun {
     table: "keys",
     not_found: "key_not_found",
 };
+pub(super) const CHANNEL: Noun = Noun {
+    table: "channels",
+    not_found: "channel_not_found",
+};
 
 impl Noun {
     pub(super) fn absent(self, given: &str) -> Fault {

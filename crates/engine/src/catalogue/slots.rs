@@ -31,9 +31,10 @@ pub struct SlotFigures {
     pub open: Option<Slot>,
 }
 
-const COLUMNS: &str = "SELECT plan_id, slot, state, reason, backup_id, tries, next_try_at, seen_at, ended_at FROM slots";
+pub(super) const COLUMNS: &str =
+    "SELECT plan_id, slot, state, reason, backup_id, tries, next_try_at, seen_at, ended_at FROM slots";
 
-fn read(row: &Reading<'_, '_>) -> Result<Slot, Fault> {
+pub(super) fn read(row: &Reading<'_, '_>) -> Result<Slot, Fault> {
     Ok(Slot {
         plan_id: row.id("plan_id")?,
         at: row.time("slot")?,
