@@ -286,6 +286,113 @@ export type CatalogueHealth = {
   fragmentation: number,
 }
 
+/** A channel. */
+export type Channel = {
+  /** Identity. */
+  id: Id,
+  /** The name a person gave it. */
+  name: string,
+  /** How it reaches its receiver. */
+  settings: ChannelSettings,
+  /** `en` or `fr`. */
+  language: 'en' | 'fr',
+  /** The IANA time zone in which it tells times. */
+  time_zone: string,
+  /** What it wants to hear. */
+  wants: Wants,
+  /** Only of these plans and their sources; empty: of all. */
+  plan_ids: Array<Id>,
+  /** Whether a secret is kept for it. */
+  has_secret: boolean,
+  /** Since when it hears nothing. */
+  paused_at: string | null,
+  /** When it was added. */
+  created_at: string,
+}
+
+/** What the form of a channel holds; never its secret. */
+export type ChannelDraft = { name: string, kind: ChannelKind, values: Record<string, FieldValue | null>, language: 'en' | 'fr',
+  /** Nothing: that of this machine. */
+  time_zone: string | null, wants: Wants, plan_ids: Array<Id>,
+}
+
+/** A kind of channel and its form. */
+export type ChannelForm = { kind: ChannelKind, fields: Array<Field>, };
+
+/** How a channel carries messages. */
+export type ChannelKind = "email" | "slack" | "webhook" | "ping";
+
+/** A channel with what its form holds. */
+export type ChannelRow = { state: ChannelState, draft: ChannelDraft, };
+
+/** What a kind of channel needs to reach its receiver. Never a secret: those are kept under the channel's id. */
+export type ChannelSettings = { "kind": "email",
+  /** The server's name. */
+  host: string,
+  /** Its port. */
+  port: number,
+  /** How the connection is protected. */
+  security: Security,
+  /** Who signs in; nothing for a server that asks nobody. */
+  user: string | null,
+  /** The sender's address. */
+  from: string,
+  /** The receivers' addresses. */
+  to: Array<string>,
+  /** Certificates (PEM) that are trusted beside the system's. */
+  ca_file: string | null, } | { "kind": "slack",
+  /** What may be shown of the address: scheme and host. */
+  place: string, } | { "kind": "webhook",
+  /** The address. */
+  url: string,
+  /** Certificates (PEM) that are trusted beside the system's. */
+  ca_file: string | null, } | { "kind": "ping",
+  /** What may be shown of the address: scheme and host. */
+  place: string,
+  /** Whether a failed run is told too, at the address with `/fail` behind it. Else silence tells. */
+  failures: boolean,
+}
+
+/** A channel and how it goes. */
+export type ChannelState = {
+  /** Where it goes, as may be shown. */
+  place: string,
+  /** The plans' names that it is limited to. */
+  plans: Array<string>,
+  /** What became of the message that was tried last. */
+  last: LastDelivery | null,
+  /** How many messages wait. */
+  waiting: number,
+  /** Why it does not reach its receiver, if so. */
+  failing: CoffreError | null,
+  /** Identity. */
+  id: Id,
+  /** The name a person gave it. */
+  name: string,
+  /** How it reaches its receiver. */
+  settings: ChannelSettings,
+  /** `en` or `fr`. */
+  language: 'en' | 'fr',
+  /** The IANA time zone in which it tells times. */
+  time_zone: string,
+  /** What it wants to hear. */
+  wants: Wants,
+  /** Only of these plans and their sources; empty: of all. */
+  plan_ids: Array<Id>,
+  /** Whether a secret is kept for it. */
+  has_secret: boolean,
+  /** Since when it hears nothing. */
+  paused_at: string | null,
+  /** When it was added. */
+  created_at: string,
+}
+
+/** What became of a test: the error says why it was not taken. */
+export type ChannelTested = { ok: boolean, error: CoffreError | null, };
+
+/** The arguments of `check_channel`. */
+export type CheckChannel = { id: Id | null, draft: ChannelDraft, secret: SecretChange, };
+
 /** The arguments of `check_source` and `check_destination`. */
 export type CheckDraft = { id: Id | null, draft: Draft, };
 
@@ -377,6 +484,33 @@ export type DeletePreview = {
   /** To hand back to `delete_backups`; good once, for a quarter of an hour. */
   confirmation: string,
 }
+
+/** A message and what became of it, for showing. */
+export type DeliveryShown = {
+  /** Its id; the receiver got it too. */
+  id: Id,
+  /** The channel's name. */
+  channel: string,
+  /** What it tells: `backup.failed`, … */
+  events: Array<string>,
+  /** What about: names of sources, without repetition. */
+  about: Array<string>,
+  /** What became of it. */
+  state: DeliveryState,
+  /** How often it was tried. */
+  tries: number,
+  /** When it was queued. */
+  created_at: string,
+  /** When it was sent or given up. */
+  ended_at: string | null,
+  /** When it is tried again. */
+  next_try_at: string | null,
+  /** Why the last try did not work. */
+  error: CoffreError | null,
+}
+
+/** What became of a message. */
+export type DeliveryState = "pending" | "sending" | "sent" | "given_up";
 
 /** A backup that would leave. */
 export type Departure = {
@@ -483,6 +617,9 @@ export type DestinationRow = {
   plans: Array<PlanThere>,
 }
 
+/** How often a channel gets a summary. */
+export type Digest = "none" | "daily" | "weekly";
+
 /** A disk that backups lie on. */
 export type DiskHealth = {
   /** Where it is mounted, or the destination's own place. */
@@ -547,6 +684,14 @@ export type Entry = {
   result: 'ok' | 'failed',
   /** Why it failed. */
   error: CoffreError | null,
+}
+
+/** A channel that does not reach its receiver. */
+export type FailingChannel = {
+  /** Its name. */
+  name: string,
+  /** Why not. */
+  error: CoffreError,
 }
 
 /** What this build can do beyond the ground; the window hides what is absent rather than offering what will be refused. */
@@ -628,6 +773,8 @@ export type Health = {
   leftovers: Array<CoffreError>,
   /** Why the system did not show the last notification. */
   notices: CoffreError | null,
+  /** Channels that do not reach their receiver. */
+  channels: Array<FailingChannel>,
 }
 
 /** A UUIDv7: unique, and sorted by the time of its making. */
@@ -745,6 +892,18 @@ export type KeyMade = {
 
 /** How much of the source a backup holds. */
 export type Kind = "full" | "differential" | "incremental";
+
+/** The message that was tried last. */
+export type LastDelivery = {
+  /** When it was queued. */
+  at: string,
+  /** What became of it. */
+  state: DeliveryState,
+  /** How often it was tried. */
+  tries: number,
+  /** When it is tried again. */
+  next_try_at: string | null,
+}
 
 /** The last run that is over. */
 export type LastRunOfAll = {
@@ -925,7 +1084,7 @@ export type NoteBackup = { id: Id, note: string, };
 export type Nothing = Record<symbol, never>;
 
 /** A kind of thing that is read, and can change. */
-export type Noun = "about" | "sources" | "destinations" | "plans" | "backups" | "restores" | "keys" | "journal" | "health" | "settings" | "tools" | "running" | "overview";
+export type Noun = "about" | "sources" | "destinations" | "plans" | "backups" | "restores" | "keys" | "journal" | "health" | "settings" | "channels" | "tools" | "running" | "overview";
 
 /** Everything. */
 export type Overview = {
@@ -960,6 +1119,9 @@ export type Part = {
   /** SHA-256 of its plain bytes, in hexadecimal. */
   raw_sha256: string,
 }
+
+/** The arguments of `pause_channel`. */
+export type PauseChannel = { id: Id, paused: boolean, };
 
 /** The arguments of `pause_plan`. */
 export type PausePlan = { id: Id, paused: boolean, };
@@ -1433,6 +1595,9 @@ export type SampleMade = {
   backup_id: Id,
 }
 
+/** The arguments of `save_channel`: a new one without an id. */
+export type SaveChannel = { id: Id | null, draft: ChannelDraft, secret: SecretChange, };
+
 /** The arguments of `save_recovery_sheet`. */
 export type SaveRecoverySheet = {
   /** Of this backup; or of the latest verified one of every source. */
@@ -1483,6 +1648,9 @@ export type SecretStore = {
   /** Why it cannot be used. */
   error: CoffreError | null,
 }
+
+/** How the connection with a mail server is protected. */
+export type Security = "starttls" | "tls" | "none";
 
 /** A catalogue that was moved out of the way. */
 export type SetAside = {
@@ -1763,6 +1931,24 @@ export type ToolFound = {
 /** What started a run. */
 export type Trigger = "manual" | "scheduled" | "catch_up" | "safety" | "guard" | "api";
 
+/** What a channel wants to hear. */
+export type Wants = {
+  /** What went wrong. */
+  failures: boolean,
+  /** That it is over. */
+  recoveries: boolean,
+  /** Every verified backup. */
+  successes: boolean,
+  /** Waits with a failure until it is not tried again by itself any more. */
+  patient: boolean,
+  /** After how many hours it hears again of what still goes wrong; 0 is never. */
+  reminder_hours: number,
+  /** How often it gets a summary. */
+  digest: Digest,
+  /** At what time of the day, `HH:MM` in the channel's time zone. */
+  digest_at: string,
+}
+
 /** Whose a place is. */
 export type WhoseIdentity = "new" | "known" | "other";
 
@@ -1825,6 +2011,14 @@ export interface Commands {
   list_journal: { args: ListJournal; answer: JournalPage }
   health: { args: Nothing; answer: Health }
   check_health: { args: Nothing; answer: Health }
+  channel_forms: { args: Nothing; answer: Array<ChannelForm> }
+  list_channels: { args: Nothing; answer: Array<ChannelRow> }
+  check_channel: { args: CheckChannel; answer: DraftErrors }
+  save_channel: { args: SaveChannel; answer: Channel }
+  test_channel: { args: ById; answer: ChannelTested }
+  pause_channel: { args: PauseChannel; answer: Channel }
+  remove_channel: { args: ById; answer: null }
+  list_deliveries: { args: ById; answer: Array<DeliveryShown> }
   list_settings: { args: Nothing; answer: Array<SettingRow> }
   set_setting: { args: SetSetting; answer: SettingRow }
   list_tools: { args: Nothing; answer: Array<ToolFound> }

@@ -119,6 +119,15 @@ commands! {
     health: Nothing => super::health::Health;
     check_health: Nothing => super::health::Health;
 
+    channel_forms: Nothing => Vec<super::channels::ChannelForm>;
+    list_channels: Nothing => Vec<super::channels::ChannelRow>;
+    check_channel: super::channels::CheckChannel => super::drafts::DraftErrors;
+    save_channel: super::channels::SaveChannel => coffre_model::channel::Channel;
+    test_channel: ById => super::channels::ChannelTested;
+    pause_channel: super::channels::PauseChannel => coffre_model::channel::Channel;
+    remove_channel: ById => ();
+    list_deliveries: ById => Vec<crate::notifications::DeliveryShown>;
+
     list_settings: Nothing => Vec<super::settings::SettingRow>;
     set_setting: super::settings::SetSetting => super::settings::SettingRow;
     list_tools: Nothing => Vec<super::tools::ToolFound>;

@@ -44,6 +44,8 @@ pub enum Noun {
     Health,
     /// Settings.
     Settings,
+    /// Who is told what, and how that goes.
+    Channels,
     /// Tools that were found.
     Tools,
     /// What runs now.
@@ -54,7 +56,7 @@ pub enum Noun {
 
 impl Noun {
     /// Every one.
-    pub const ALL: [Noun; 13] = [
+    pub const ALL: [Noun; 14] = [
         Noun::About,
         Noun::Sources,
         Noun::Destinations,
@@ -65,6 +67,7 @@ impl Noun {
         Noun::Journal,
         Noun::Health,
         Noun::Settings,
+        Noun::Channels,
         Noun::Tools,
         Noun::Running,
         Noun::Overview,

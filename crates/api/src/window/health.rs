@@ -142,6 +142,31 @@ pub struct Health {
     pub leftovers: Vec<Error>,
     /// Why the system did not show the last notification.
     pub notices: Option<Error>,
+    /// Channels that do not reach their receiver.
+    pub channels: Vec<FailingChannel>,
+}
+
+/// A channel that does not reach its receiver.
+#[derive(Debug, Serialize, TS)]
+pub struct FailingChannel {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub error: Error,
+}
+
+fn failing_channels(coffre: &Coffre) -> Result<Vec<FailingChannel>> {
+    let states = coffre
+        .channels()?
+        .into_iter()
+        .filter(|state| state.channel.paused_at.is_none());
+    let failing = states.filter_map(|state| {
+        Some(FailingChannel {
+            name: state.channel.name,
+            error: state.failing?,
+        })
+    });
+    Ok(failing.collect())
 }
 
 /// What a process takes of memory, in bytes, with each page that several share counted in parts: the web view's processes share most of
@@ -263,6 +288,7 @@ impl Window {
             },
             leftovers,
             notices: self.unseen_notices(),
+            channels: failing_channels(&coffre)?,
         })
     }
 

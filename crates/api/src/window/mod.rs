@@ -8,6 +8,7 @@
 pub mod about;
 pub mod backup_detail;
 pub mod backups;
+mod channels;
 mod clockwork;
 mod commands;
 mod confirmations;

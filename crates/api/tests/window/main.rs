@@ -4,6 +4,7 @@
 
 mod backups;
 mod catalogue;
+mod channels;
 mod desk;
 mod failures;
 mod first_start;

@@ -26,6 +26,22 @@ const texts = {
       'Vérifiez que {place} est allumé et joignable, puis réessayez.',
     ],
   },
+  smtp_auth_refused: {
+    code: 'AUTH_FAILED',
+    en: [
+      '{place} refuses the user “{user}” or the password: {answer}',
+      'Give the password again. Many providers ask for a password made for one application.',
+    ],
+    fr: [
+      '{place} refuse l’utilisateur «\u202f{user}\u202f» ou le mot de passe\u202f: {answer}',
+      'Redonnez le mot de passe. Beaucoup de fournisseurs demandent un mot de passe d’application.',
+    ],
+  },
+  channel_no_address: {
+    code: 'USAGE',
+    en: ['This channel has no address to go to.', 'Give the whole address: it is kept as a secret.'],
+    fr: ['Ce canal n’a pas d’adresse.', 'Donnez l’adresse entière\u202f: elle est gardée comme un secret.'],
+  },
   interrupted: {
     code: 'INTERRUPTED',
     en: ['Coffre ended before the backup was finished.', 'The unfinished part was removed. Start the backup again.'],

@@ -4,6 +4,7 @@
  */
 import type { Backend } from '../backend'
 import type * as T from '../generated'
+import { CHANNEL_FORMS, channelRow, deliveriesOf, demoChannels } from './channels'
 import {
   ADAPTERS,
   adapterOf,
@@ -84,6 +85,7 @@ export class MemoryBackend {
   #handlers = new Set<(event: T.BackendEvent) => void>()
   #settings = new Map<string, string>()
   #journal: T.Entry[]
+  #channels: T.ChannelRow[] = []
   readonly #restores: T.Restore[] = []
   #plans = new Map<string, T.RestorePlan>()
   #paused = false
@@ -103,6 +105,16 @@ export class MemoryBackend {
     for (const [key, value] of Object.entries(options.settings ?? {})) this.#settings.set(key, value)
     if (options.language) this.#settings.set('language', options.language)
     this.#journal = options.empty ? [] : journalOf(this.data, this.#now)
+    if (!options.empty)
+      this.#channels = demoChannels(
+        this.#iso(),
+        this.#error('smtp_auth_refused', {
+          place: 'smtp.example.org:587',
+          host: 'smtp.example.org',
+          user: 'coffre',
+          answer: '535 authentication failed',
+        }),
+      )
     this.works = new Works((event) => this.#push(event), options.live ?? false)
     this.replaces = new Replaces({
       data: this.data,
@@ -956,6 +968,63 @@ export class MemoryBackend {
       return this.#health()
     },
 
+    channelForms: async () => CHANNEL_FORMS,
+    listChannels: async () => this.#channels,
+    checkChannel: async ({ id, draft, secret }) => {
+      const errors: Record<string, T.CoffreError> = {}
+      if (!draft.name.trim()) errors.name = this.#error('name_empty')
+      if (this.#channels.some((c) => c.state.name === draft.name && c.state.id !== id))
+        errors.name = this.#error('name_taken', { name: draft.name })
+      const fields = CHANNEL_FORMS.find((f) => f.kind === draft.kind)?.fields ?? []
+      for (const f of fields) {
+        const value = draft.values[f.name]
+        const empty =
+          value === undefined || value === null || value === '' || (Array.isArray(value) && value.length === 0)
+        if (f.required && !f.default && f.kind !== 'secret' && empty) errors[f.name] = this.#error('field_required')
+        if (f.required && f.kind === 'secret' && id === null && secret.change === 'keep')
+          errors[f.name] = this.#error('channel_no_address')
+      }
+      return errors
+    },
+    saveChannel: async ({ id, draft, secret }) => {
+      const before = this.#channels.find((c) => c.state.id === id)
+      const row = channelRow(
+        id ?? this.#id(9),
+        draft,
+        this.#hasSecret(before?.state.has_secret ?? false, secret),
+        this.#iso(),
+      )
+      this.#channels = before ? this.#channels.map((c) => (c === before ? row : c)) : [...this.#channels, row]
+      this.#log(id ? 'channel.edit' : 'channel.add', 'channel', row.state.id, draft.name)
+      this.invalidate('channels', 'health')
+      return row.state
+    },
+    testChannel: async ({ id }) => {
+      const row = this.#channels.find((c) => c.state.id === id)
+      if (!row) throw this.#error('not_found')
+      const error = row.state.failing
+      row.state.last = { at: this.#iso(), state: error ? 'given_up' : 'sent', tries: 1, next_try_at: null }
+      this.invalidate('channels', 'health')
+      return { ok: !error, error }
+    },
+    pauseChannel: async ({ id, paused }) => {
+      const row = this.#channels.find((c) => c.state.id === id)
+      if (!row) throw this.#error('not_found')
+      row.state.paused_at = paused ? this.#iso() : null
+      this.#channels = [...this.#channels]
+      this.invalidate('channels', 'health')
+      return row.state
+    },
+    removeChannel: async ({ id }) => {
+      this.#channels = this.#channels.filter((c) => c.state.id !== id)
+      this.invalidate('channels', 'health')
+      return null
+    },
+    listDeliveries: async ({ id }) => {
+      const row = this.#channels.find((c) => c.state.id === id)
+      return row ? deliveriesOf(row) : []
+    },
+
     listSettings: async () =>
       SETTINGS.map(([key, preset, kind]) => ({
         key,
@@ -1507,6 +1576,9 @@ export class MemoryBackend {
       },
       leftovers: [],
       notices: null,
+      channels: this.#channels.flatMap((c) =>
+        c.state.failing && !c.state.paused_at ? [{ name: c.state.name, error: c.state.failing }] : [],
+      ),
     }
   }
 }
