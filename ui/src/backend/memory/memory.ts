@@ -767,7 +767,8 @@ export class MemoryBackend {
       return null
     },
     pinBackup: async ({ id, pinned }) => this.#edit(id, { pinned }, pinned ? 'backup.pin' : 'backup.unpin'),
-    acknowledgeBackup: async ({ id }) => this.#edit(id, { acknowledged_at: new Date(this.now()).toISOString() }, 'backup.acknowledge'),
+    acknowledgeBackup: async ({ id }) =>
+      this.#edit(id, { acknowledged_at: new Date(this.now()).toISOString() }, 'backup.acknowledge'),
     noteBackup: async ({ id, note }) => this.#edit(id, { note }, 'backup.note'),
     previewDelete: async ({ ids }) => {
       const chosen = ids.map((id) => this.#backup(id))
