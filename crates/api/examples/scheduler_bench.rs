@@ -211,7 +211,7 @@ fn four_hundred_days(folder: &Path) {
         for start in scheduler::look(engine, &mut memory).unwrap().starts {
             let begun = scheduler::begin(engine, &start, &Cancel::new()).unwrap().unwrap();
             // A run that failed for good ends a slot as well as one that did not, and needs no backup.
-            let outcome = Err(Error::new(Code::Privilege, "bench"));
+            let outcome = Err(Error::new(Code::Privilege, "cancelled"));
             scheduler::end(engine, begun, &outcome, false).unwrap();
             runs += 1;
         }

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use coffre_model::backup::{Backup, BackupState, BackupType, Copy, CopyState, Kind, Trigger};
 use coffre_model::compression::Compression;
-use coffre_model::database::{DatabaseKind, DumpFacts, DumpFormat, TableCount};
+use coffre_model::database::{DatabaseKind, DumpFacts, DumpFormat};
 use coffre_model::destination::Destination;
 use coffre_model::journal::Author;
 use coffre_model::key::Key;
@@ -14,12 +14,10 @@ use coffre_model::manifest::{self, Manifest, Part};
 use coffre_model::naming::{artifact_key, manifest_key};
 use coffre_model::plan::Plan;
 use coffre_model::progress::{Observer, Step};
-use coffre_model::sentinel::{self, Figures};
 use coffre_model::source::Source;
 use coffre_model::{BackupCode, Cancel, Code, Error, Id, Result};
 
 use crate::aim::aim;
-use crate::catalogue::Filter;
 use crate::check::{Expected, read_and_check};
 use crate::context::{Engine, Subject};
 use crate::decrypt;
@@ -28,11 +26,9 @@ use crate::lease::{Lease, Resource};
 use crate::pipeline::{StoreOptions, store};
 use crate::place::{self, Place};
 use crate::recovery_sheet;
+use crate::sentinel;
 use crate::stream::{News, put_small};
 use crate::sweep::clean_leftovers;
-
-/// How many unusual tables are named.
-const REMARKED_TABLES: usize = 10;
 
 /// What to back up, where to, and how.
 pub struct Job {
@@ -320,7 +316,7 @@ fn attempt(
         let end = end_time(engine, backup.started_at);
         backup.ended_at = Some(end.0);
         backup.duration_ms = Some(end.1);
-        facts.remarks.extend(flag(engine, backup, &facts.counts)?);
+        facts.remarks.extend(sentinel::flag(engine, backup, &facts.counts)?);
         backup.state = BackupState::Verified;
         if copies.iter().any(|c| c.state != CopyState::Verified) {
             backup.flags.push("copies_missing".to_owned());
@@ -461,52 +457,6 @@ fn verify_copies(
         }
     }
     first_error_if_all_lost(copies)
-}
-
-/// Flags what is not as backups of this source usually are ([`coffre_model::sentinel`]): its backup is whole, but where something fell far
-/// it must not push good ones out. Answers what is to be remarked.
-fn flag(engine: &Engine, backup: &mut Backup, counts: &[TableCount]) -> Result<Vec<Error>> {
-    let verified = Filter {
-        source: Some(backup.source_id),
-        state: Some(BackupState::Verified),
-        ..Filter::default()
-    };
-    let page = engine.catalogue.list(&verified, 1, 50)?;
-    // Compared with those that were themselves as expected, or that a person has found to be right: a second small one must not look
-    // normal. Another database may be of any size.
-    let same = page.backups.iter().filter(|b| b.aim == backup.aim && !b.is_unusual());
-    let mut history = Vec::new();
-    for before in same.take(sentinel::HISTORY) {
-        history.push(figures(before, &engine.catalogue.table_counts(&before.id)?));
-    }
-    let found = sentinel::compare(&history, &figures(backup, counts));
-    let mut remarks = Vec::new();
-    for finding in found {
-        let flag = finding.flag();
-        if !backup.flags.iter().any(|known| known == flag) {
-            backup.flags.push(flag.to_owned());
-        }
-        if let Some(table) = finding.table().filter(|_| remarks.len() < REMARKED_TABLES) {
-            let before = history.first().and_then(|last| last.tables.get(table));
-            let now = counts.iter().find(|count| count.table == table);
-            remarks.push(
-                Error::new(Code::Refused, "table_unusual")
-                    .with("table", table)
-                    .with("before", before.copied().unwrap_or_default())
-                    .with("now", now.map_or(0, |count| count.rows)),
-            );
-        }
-    }
-    Ok(remarks)
-}
-
-fn figures(backup: &Backup, counts: &[TableCount]) -> Figures {
-    Figures {
-        rows: backup.rows,
-        bytes: backup.raw_bytes,
-        duration_ms: backup.duration_ms,
-        tables: counts.iter().map(|count| (count.table.clone(), count.rows)).collect(),
-    }
 }
 
 #[allow(

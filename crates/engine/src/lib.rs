@@ -29,6 +29,7 @@ pub mod restore;
 pub mod retain;
 pub mod scheduler;
 pub mod secrets;
+pub(crate) mod sentinel;
 pub mod stream;
 pub mod sweep;
 pub mod undo;

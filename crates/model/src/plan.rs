@@ -123,6 +123,7 @@ pub struct Plan {
     pub schedule: Option<PlanSchedule>,
     /// Commands before and after each of its runs.
     #[serde(default)]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub hooks: Option<Hooks>,
     /// Since when it is not started by itself.
     pub paused_at: Option<DateTime<Utc>>,

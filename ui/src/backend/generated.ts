@@ -1461,7 +1461,7 @@ export type Plan = {
   /** When it is due by itself; nothing for a plan that a person starts. */
   schedule: PlanSchedule | null,
   /** Commands before and after each of its runs. */
-  hooks: Hooks | null,
+  hooks?: Hooks | null,
   /** Since when it is not started by itself. */
   paused_at: string | null,
   /** When it was made. */

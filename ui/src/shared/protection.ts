@@ -1,11 +1,30 @@
 /** The sentence that says how well a source is protected, from its parts. */
-import type { Behind, ProtectionCause } from '../backend'
 import { ago, duration, fullDay, list, roughly } from '../i18n/format.svelte'
 import { type Sayable, sayError, t, word } from '../i18n/index.svelte'
 
+/** Slots that brought no verified backup, since the last one that did. */
+interface Behind {
+  missed: number
+  failed: number
+  skipped: number
+  since: string
+}
+
 export interface ProtectionParts {
   state: 'protected' | 'at_risk' | 'unprotected'
-  cause: ProtectionCause | null
+  cause:
+    | 'no_plan'
+    | 'never'
+    | 'moved'
+    | 'stale'
+    | 'slots_missed'
+    | 'unusual'
+    | 'drill_failed'
+    | 'few_copies'
+    | 'last_failed'
+    | 'paused'
+    | 'never_drilled'
+    | null
   last_verified_at: string | null
   copies: number
   places: number
@@ -29,8 +48,8 @@ export function copySentence(p: ProtectionParts): string {
 /** "3 runs missed and 1 run failed since Tuesday, 17 November." */
 function behindSentence(behind: Behind): string {
   const parts = (['missed', 'failed', 'skipped'] as const).filter((kind) => behind[kind] > 0)
-  return t('protection.behind', {
-    what: list(parts.map((kind) => t(`protection.behind_${kind}`, { count: behind[kind] }))),
+  return t('protection.behind.since', {
+    what: list(parts.map((kind) => t(`protection.behind.${kind}`, { count: behind[kind] }))),
     when: fullDay(behind.since),
   })
 }

@@ -70,7 +70,7 @@ pub struct PlanDraft {
     /// What is kept.
     pub retention: Retention,
     /// Commands before and after each run; where nothing is said they stay as they are.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional = nullable)]
     pub hooks: Option<Hooks>,
 }

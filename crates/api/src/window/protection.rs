@@ -19,6 +19,7 @@ use super::Window;
 use super::looks::{Answer, Look};
 use super::places::Mounts;
 use crate::Coffre;
+use crate::drills::DrilledSource;
 
 /// Slots that brought no verified backup, since the last one that did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
@@ -81,6 +82,39 @@ impl Window {
             mounts: Mounts::now(),
             now: super::now(),
         })
+    }
+}
+
+/// A source with its last drill and how safe it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProtectedSource {
+    /// The source.
+    #[serde(flatten)]
+    pub source: DrilledSource,
+    /// How safe it is, as far as the catalogue tells: no destination is asked.
+    pub protection: Protection,
+}
+
+impl Coffre {
+    /// How safe these sources are.
+    ///
+    /// # Errors
+    /// The catalogue's own.
+    pub fn with_protection(&self, sources: Vec<Source>) -> Result<Vec<ProtectedSource>> {
+        let around = Around {
+            plans: self.plans()?,
+            destinations: self.destinations()?,
+            silent: BTreeSet::new(),
+            mounts: Mounts::now(),
+            now: (self.engine.now)(),
+        };
+        let judged = |source: Source| {
+            Ok(ProtectedSource {
+                protection: protection(self, &source, &around)?,
+                source: self.with_drill(source)?,
+            })
+        };
+        sources.into_iter().map(judged).collect()
     }
 }
 

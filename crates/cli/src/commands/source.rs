@@ -3,9 +3,11 @@
 use std::io::Read;
 
 use coffre_api::Coffre;
+use coffre_api::model::protection::ProtectionCause;
 use coffre_api::model::source::{Source, SourceOptions, Tls};
 use coffre_api::model::{Cancel, Code, Error, Result, Secret};
 use coffre_api::sources::Change;
+use coffre_api::window::protection::{ProtectedSource, Protection};
 use serde_json::json;
 
 use crate::args::{self, Password};
@@ -46,19 +48,26 @@ pub(super) fn run(coffre: &Coffre, command: &args::Source, out: &Out, cancel: &C
         }
         args::Source::List => {
             let sources: Vec<Source> = coffre.sources()?;
+            let sources = coffre.with_protection(sources)?;
             if sources.is_empty() {
                 out.say("cli.source_none", &[]);
             } else {
-                let rows = sources.iter().map(|s| vec![s.name.clone(), s.address.clone()]).collect();
-                out.table(&["name", "address"], rows);
+                let row = |s: &ProtectedSource| {
+                    let source = &s.source.source;
+                    vec![source.name.clone(), source.address.clone(), how_safe(&s.protection, out)]
+                };
+                out.table(&["name", "address", "protection"], sources.iter().map(row).collect());
             }
-            let sources = sources.into_iter().map(|source| coffre.with_drill(source));
-            out.document(&[("sources", &sources.collect::<Result<Vec<_>>>()?)])
+            out.document(&[("sources", &sources)])
         }
         args::Source::Show(one) => {
             let source = coffre.source(&one.one)?;
             show(&source, out);
-            out.document(&[("source", &coffre.with_drill(source)?)])
+            let source = coffre.with_protection(vec![source])?.into_iter().next();
+            if let Some(source) = &source {
+                facts(out, vec![("protection", how_safe(&source.protection, out))]);
+            }
+            out.document(&[("source", &source)])
         }
         args::Source::Edit {
             one,
@@ -85,6 +94,33 @@ pub(super) fn run(coffre: &Coffre, command: &args::Source, out: &Out, cancel: &C
             out.document(&[("source", &source), ("removed", &true)])
         }
     }
+}
+
+/// How safe a source is and why it is no safer: `at risk: 3 runs missed since 2026-11-17 03:00`.
+fn how_safe(protection: &Protection, out: &Out) -> String {
+    let state = out.words.text(&format!("protection.{}", protection.state));
+    let Some(cause) = protection.cause else { return state };
+    let why = match &protection.behind {
+        Some(behind) if matches!(cause, ProtectionCause::SlotsMissed | ProtectionCause::Stale) => {
+            let counts = [
+                ("protection.missed", behind.missed),
+                ("protection.failed", behind.failed),
+                ("protection.skipped", behind.skipped),
+            ];
+            let parts = counts.iter().filter(|(_, count)| *count > 0);
+            let parts: Vec<String> = parts
+                .map(|(key, count)| out.words.say(key, &[("runs_count", json!(count))]))
+                .collect();
+            let facts = [
+                ("what", json!(parts.join(", "))),
+                ("when", json!(out.words.moment(behind.since))),
+            ];
+            out.words.say("protection.since", &facts)
+        }
+        _ => out.words.text(&format!("protection.cause.{cause}")),
+    };
+    let facts = [("state", json!(state)), ("why", json!(why))];
+    out.words.say("protection.because", &facts)
 }
 
 fn show(source: &Source, out: &Out) {

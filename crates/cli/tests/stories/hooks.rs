@@ -65,7 +65,11 @@ fn they_are_told_what_runs_and_nothing_more() {
         .into_iter()
         .find(|path| path.ends_with(".manifest.json"))
         .unwrap();
-    assert!(!std::fs::read_to_string(manifest).unwrap().contains("env | sort"));
+    assert!(
+        !std::fs::read_to_string(coffre.work("safe").join(manifest))
+            .unwrap()
+            .contains("env | sort")
+    );
     let french = coffre.ok(["--lang", "fr", "plan", "show", "nightly"]).stdout;
     assert!(french.contains("env | sort") && french.contains("120 s"), "{french}");
     coffre.ok(["plan", "edit", "nightly", "--before", "[]", "--after", "[]"]);

@@ -123,8 +123,27 @@ fn closed_for_three_days_makes_one_catch_up() {
     assert_eq!(coffre.json(["scheduler", "run"])["ran"], Value::Array(vec![]));
     clock(&mut coffre, "2026-11-18 03:00:10");
     assert_eq!(coffre.json(["scheduler", "run"])["ran"][0]["trigger"], "scheduled");
+    clock(&mut coffre, "2026-11-19 09:00:00");
+    let safe = |coffre: &Coffre| coffre.json(["source", "show", "shop"])["source"]["protection"].clone();
+    assert_eq!(safe(&coffre)["state"], "protected", "one slot alone makes nothing stale");
     clock(&mut coffre, "2026-11-21 09:00:00");
+    // Nobody watched the clock, so nobody wrote anything down; it is said all the same.
+    let unsafe_now = safe(&coffre);
+    assert_eq!(
+        (&unsafe_now["state"], &unsafe_now["cause"]),
+        (&"at_risk".into(), &"slots_missed".into())
+    );
+    assert_eq!(
+        unsafe_now["behind"],
+        serde_json::json!({"missed": 3, "failed": 0, "skipped": 0, "since": "2026-11-19T03:00:00Z"})
+    );
+    let french = coffre.ok(["--lang", "fr", "source", "list"]).stdout;
+    assert!(
+        french.contains("à risque") && french.contains("3 exécutions manquées depuis"),
+        "{french}"
+    );
     let ran = coffre.json(["scheduler", "run"]);
+    assert_eq!(safe(&coffre)["state"], "protected");
     assert_eq!(
         (&ran["ran"][0]["trigger"], &ran["ran"][0]["state"]),
         (&"catch_up".into(), &"verified".into())

@@ -24,6 +24,8 @@ pub enum Job {
     Catalogue,
 }
 
+/// A beginning that lies further ahead than this was written by a clock that was wrong.
+const AHEAD: TimeDelta = TimeDelta::days(1);
 /// How long until what failed is tried again.
 const AGAIN: TimeDelta = TimeDelta::hours(1);
 
@@ -83,7 +85,7 @@ fn name(job: Job) -> String {
 
 /// When a job is due: at once where it never was done, where its process died in the middle, or where the clock was ahead then.
 pub fn due(job: Job, record: Option<&JobRecord>, zone: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
-    let Some(record) = record.filter(|record| record.started_at <= now) else {
+    let Some(record) = record.filter(|record| record.started_at - now < AHEAD) else {
         return Ok(now);
     };
     let next = Schedule::new(job.cron(), zone)?.next_after(record.started_at).unwrap_or(now);

@@ -1,5 +1,6 @@
 //! Opening and closing: pragmas, modes, threads, full and read-only disks, a newer schema.
 
+use super::super::open::SCHEMA;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,7 +49,7 @@ fn every_setting_of_the_connection_is_in_place() {
         ("mmap_size", "268435456"),
         ("trusted_schema", "0"),
         ("recursive_triggers", "1"),
-        ("user_version", "4"),
+        ("user_version", SCHEMA.to_string().as_str()),
         ("application_id", "1129268818"),
         ("integrity_check", "ok"),
     ] {
@@ -210,8 +211,7 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
     } = world;
     catalogue.close().unwrap();
     let raw = Connection::open(home.catalogue()).unwrap();
-    raw.pragma_update(None, "user_version", super::super::open::SCHEMA + 1)
-        .unwrap();
+    raw.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
     drop(raw);
     let before = files(home.root());
     assert_eq!(before.keys().collect::<Vec<_>>(), ["catalogue.db"]);
@@ -220,10 +220,7 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
         assert_eq!((error.code(), error.text()), (Code::CatalogueNewer, "catalogue_newer"));
         assert_eq!(
             (error.detail("found").as_deref(), error.detail("known").as_deref()),
-            (
-                Some((super::super::open::SCHEMA + 1).to_string().as_str()),
-                Some(super::super::open::SCHEMA.to_string().as_str())
-            )
+            (Some((SCHEMA + 1).to_string().as_str()), Some(SCHEMA.to_string().as_str()))
         );
         let error = Catalogue::set_aside(&home, moment(0)).unwrap_err();
         assert_eq!(error.code(), Code::CatalogueNewer);
