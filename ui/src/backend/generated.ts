@@ -913,16 +913,6 @@ export type ListJournal = { query: JournalQuery, };
 /** The arguments of `list_restores`. */
 export type ListRestores = { limit: number, };
 
-/** The arguments of `list_rows`. */
-export type ListRows = {
-  /** The open backup. */
-  id: Id, table: string,
-  /** Text that a value of a row holds, whatever the case of its letters. */
-  search: string | null,
-  /** From 1. */
-  page: number, per_page: number,
-}
-
 /** Somebody who is connected to the live data now. */
 export type LiveSession = {
   /** The program, as it calls itself. */
@@ -1366,6 +1356,16 @@ export type Quit = { mode: QuitMode, };
 
 /** What becomes of running work. */
 export type QuitMode = "wait" | "cancel";
+
+/** The arguments of `read_rows`. */
+export type ReadRows = {
+  /** The open backup. */
+  id: Id, table: string,
+  /** Text that a value of a row holds, whatever the case of its letters. */
+  search: string | null,
+  /** From 1. */
+  page: number, per_page: number,
+}
 
 /** What was taken in from a destination. */
 export type RebuiltFrom = {
@@ -2042,7 +2042,7 @@ export interface Commands {
   list_kept: { args: Nothing; answer: Array<RestoreDetail> }
   forget_kept: { args: ById; answer: Restore }
   open_backup: { args: ById; answer: OpenedBackup }
-  list_rows: { args: ListRows; answer: RowPage }
+  read_rows: { args: ReadRows; answer: RowPage }
   export_table: { args: ExportTable; answer: Exported | null }
   restore_table: { args: RestoreTable; answer: TableRestored }
   close_opened: { args: ById; answer: null }

@@ -779,7 +779,7 @@ export class MemoryBackend {
       return null
     },
     openBackup: ({ id }) => this.drills.open(this.#backup(id)),
-    listRows: async (asked) => this.drills.rows(asked),
+    readRows: async (asked) => this.drills.rows(asked),
     exportTable: async ({ id, table, format }) => {
       const path = this.options.chosen === undefined ? `/home/anna/${table}.${format}` : this.options.chosen
       return this.drills.exported(id, table, format, path)
