@@ -89,7 +89,7 @@ test('a backup is rehearsed, told with its source, opened, searched, exported, a
   await desk.picture('drill-2-list.en.light')
   await desk.go('/overview')
   await desk.read(/Rehearsed just now: restored and counted\./)
-  await pictures(desk, 'drill-3-overview')
+  await desk.picture('drill-3-overview.en.light')
   await desk.go(`/sources/${backup.source_id}`)
   await desk.read(/Rehearsed .*: restored and counted\./)
   await desk.picture('drill-4-source.en.light')
@@ -116,7 +116,7 @@ test('a backup is rehearsed, told with its source, opened, searched, exported, a
 
   await desk.click('button', 'Bring the table back…')
   await desk.write('New name', 'orders then')
-  await pictures(desk, 'inside-3-bring')
+  await desk.picture('inside-3-bring.en.light')
   await desk.click('button', 'Bring back')
   await desk.read('orders then is in shop: 2,400 rows', SHEET)
   assert.equal(query(file, 'SELECT count(*), count(note) FROM "orders then"'), '2400|1800')
@@ -127,7 +127,7 @@ test('a backup is rehearsed, told with its source, opened, searched, exported, a
   await answerDialog('Save as', to)
   await until('the file is there', () => existsSync(to))
   await desk.read('2,400 rows exported')
-  assert.equal(readFileSync(to, "utf8").trimEnd().split("\r\n").length, 2401)
+  assert.equal(readFileSync(to, 'utf8').trimEnd().split('\r\n').length, 2401)
 
   await desk.click('button', 'Close', { inside: '.sheet-foot' })
   await until('nothing is left', () => left(desk.home).length === 0)

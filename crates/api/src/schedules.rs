@@ -3,7 +3,7 @@
 //! [`Clockwork`] is the loop that the daemon and the window run on a thread of its own. Everything that decides is in
 //! `coffre_engine::scheduler`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +25,10 @@ use serde::Serialize;
 use crate::Coffre;
 use crate::folder::{Folder, Heard};
 use crate::notifications::Told;
+
+mod drills;
+
+use drills::Drills;
 
 /// How often the clocks are compared: no later than this is a jump noticed that nothing else tells of. Some microseconds, no disk.
 const GLANCE: Duration = Duration::from_secs(10);
@@ -604,78 +608,6 @@ fn hear(bell: &Weak<Inner>, home: &std::path::Path) {
         if heard == Heard::Change {
             std::thread::sleep(PIECES);
         }
-    }
-}
-
-/// A source whose drill could not begin, or was over at once, is left alone for so long.
-const NOT_AGAIN: Duration = Duration::from_secs(3600);
-
-/// When drills may begin: nothing has gone on for a while.
-#[derive(Default)]
-struct Drills {
-    idle_since: Option<Instant>,
-    tried: BTreeMap<Id, Instant>,
-}
-
-impl Drills {
-    fn look(&mut self, clockwork: &Clockwork, coffre: &Arc<Coffre>) -> Result<()> {
-        let idle = clockwork.lock().runs.is_empty() && clockwork.0.runner.is_idle() && !coffre.engine.catalogue.is_working()?;
-        let since = match (idle, self.idle_since) {
-            (false, _) => {
-                self.idle_since = None;
-                return Ok(());
-            }
-            (true, since) => *self.idle_since.insert(since.unwrap_or_else(Instant::now)),
-        };
-        let wanted = coffre.engine.setting("drill_idle_seconds")?;
-        let wanted = Duration::from_secs(wanted.parse().map_err(|e| Error::internal("read a setting", e))?);
-        if since.elapsed() < wanted {
-            return Ok(());
-        }
-        self.tried.retain(|_, at| at.elapsed() < NOT_AGAIN);
-        let not_now = self.tried.keys().copied().collect();
-        if let Some(backup) = scheduler::drills::due(&coffre.engine, &not_now)? {
-            self.tried.insert(backup.source_id, Instant::now());
-            self.idle_since = None;
-            clockwork.drill(coffre, backup)?;
-        }
-        Ok(())
-    }
-}
-
-impl Clockwork {
-    fn drill(&self, coffre: &Arc<Coffre>, backup: Backup) -> Result<()> {
-        let cancel = Cancel::new();
-        let key = (backup.id, (coffre.engine.now)());
-        {
-            let mut state = self.lock();
-            if state.stopping {
-                return Ok(());
-            }
-            state.runs.push((key.0, key.1, cancel.clone()));
-        }
-        let clockwork = self.clone();
-        let spawned = std::thread::Builder::new().name("drill".into()).spawn(move || {
-            let over = Over(&clockwork, key);
-            let runner = clockwork.0.runner.as_ref();
-            let outcome = catch_unwind(AssertUnwindSafe(|| runner.drill(&backup, &cancel)))
-                .unwrap_or_else(|_| Err(Error::internal("rehearse a backup", "it panicked; the log says where")));
-            match outcome {
-                // What it found is in its row, and was told.
-                Ok(_) => {}
-                Err(error) if matches!(error.code(), Code::Cancelled | Code::Busy) => {}
-                Err(error) => {
-                    tracing::error!(%error, "rehearse a backup");
-                    runner.failed(&error);
-                }
-            }
-            drop(over);
-        });
-        if let Err(error) = spawned {
-            self.lock().runs.retain(|(id, at, _)| (*id, *at) != key);
-            return Err(Error::internal("start a thread", error));
-        }
-        Ok(())
     }
 }
 

@@ -118,5 +118,12 @@ fn fill(
 
 /// Whether a load ended because of what is (not) installed here: a program, or an extension of the database. It says nothing about the backup.
 fn is_of_this_machine(error: &Error) -> bool {
-    matches!(error.code(), Code::ToolMissing | Code::ToolTooOld | Code::ToolWrong) || error.text() == "pg_extension_missing"
+    // What must be there when a server starts (TimescaleDB) is no more here than an extension that is not installed.
+    let preloaded = |text: String| text.contains("shared_preload_libraries") || text.contains("must be preloaded");
+    matches!(error.code(), Code::ToolMissing | Code::ToolTooOld | Code::ToolWrong)
+        || error.text() == "pg_extension_missing"
+        || ["stderr", "server", "server_hint"]
+            .into_iter()
+            .filter_map(|name| error.detail(name))
+            .any(preloaded)
 }

@@ -71,7 +71,15 @@ impl Drill {
                     | Code::NotFound
             )
         };
-        self.state == DrillState::Failed && self.error.as_ref().is_some_and(about_the_backup)
+        // A program that was ended from outside, or had no room, speaks of this machine.
+        let of_this_machine = |error: &Error| {
+            error.text() == "pg_tool_session_ended"
+                || error
+                    .detail("stderr")
+                    .is_some_and(|said| said.contains("No space left on device") || said.contains("out of memory"))
+        };
+        let error = self.error.as_ref().filter(|error| !of_this_machine(error));
+        self.state == DrillState::Failed && error.is_some_and(about_the_backup)
     }
 }
 

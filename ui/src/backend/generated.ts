@@ -2448,7 +2448,7 @@ export interface Commands {
   list_kept: { args: Nothing; answer: Array<RestoreDetail> }
   forget_kept: { args: ById; answer: Restore }
   open_backup: { args: ById; answer: OpenedBackup }
-  list_rows: { args: ListRows; answer: RowPage }
+  read_rows: { args: ReadRows; answer: RowPage }
   export_table: { args: ExportTable; answer: Exported | null }
   restore_table: { args: RestoreTable; answer: TableRestored }
   close_opened: { args: ById; answer: null }

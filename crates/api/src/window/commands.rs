@@ -116,7 +116,7 @@ commands! {
     forget_kept: ById => coffre_model::restore::Restore;
 
     open_backup: ById => super::inside::OpenedBackup;
-    list_rows: super::inside::ListRows => coffre_model::throw_away::RowPage;
+    read_rows: super::inside::ReadRows => coffre_model::throw_away::RowPage;
     export_table: super::inside::ExportTable => Option<crate::inside::Exported>;
     restore_table: super::inside::RestoreTable => crate::inside::TableRestored;
     close_opened: ById => ();

@@ -61,10 +61,10 @@ pub struct OpenedBackup {
     pub sources: Vec<ReplaceableSource>,
 }
 
-/// The arguments of `list_rows`.
+/// The arguments of `read_rows`.
 #[derive(Deserialize, TS)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListRows {
+pub(super) struct ReadRows {
     /// The open backup.
     id: Id,
     table: String,
@@ -227,7 +227,7 @@ impl Window {
         work(open, &cancel)
     }
 
-    pub(super) fn list_rows(&self, asked: ListRows) -> Result<RowPage> {
+    pub(super) fn read_rows(&self, asked: ReadRows) -> Result<RowPage> {
         check_name(&asked.table)?;
         check_page(asked.page, asked.per_page)?;
         let search = search_text(asked.search)?;

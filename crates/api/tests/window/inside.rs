@@ -60,20 +60,20 @@ fn rows_are_shown_as_they_are_page_by_page() {
     assert!(opened["tables"][1]["new_name"].as_str().unwrap().starts_with("odd_restored_"));
     assert_eq!(opened["sources"][0]["id"], source["id"]);
 
-    let page = desk.ask("list_rows", rows(&opened, "odd", json!({})));
+    let page = desk.ask("read_rows", rows(&opened, "odd", json!({})));
     assert_eq!(page["columns"], json!(["id", "a", "b", "c"]));
     assert_eq!(page["rows"][0], json!(["1", null, "", "NULL"]));
     assert_eq!(page["rows"][1][1], "X'00FF'");
     assert_eq!(page["rows"][1][2], "<b>&amp;</b>");
     let long = page["rows"][2][2].as_str().unwrap();
     assert!(long.ends_with('…') && long.chars().count() == 1001);
-    let found = desk.ask("list_rows", rows(&opened, "odd", json!({"search": " été "})));
+    let found = desk.ask("read_rows", rows(&opened, "odd", json!({"search": " été "})));
     assert_eq!((&found["total"], &found["rows"][0][0]), (&json!(1), &json!("3")));
-    let none = desk.ask("list_rows", rows(&opened, "odd", json!({"search": "%"})));
+    let none = desk.ask("read_rows", rows(&opened, "odd", json!({"search": "%"})));
     assert_eq!(none["total"], 0, "never a pattern");
-    let empty = desk.ask("list_rows", rows(&opened, "empty \"one", json!({})));
+    let empty = desk.ask("read_rows", rows(&opened, "empty \"one", json!({})));
     assert_eq!((&empty["columns"], &empty["rows"]), (&json!(["x"]), &json!([])));
-    let wide = desk.ask("list_rows", rows(&opened, "wide", json!({"page": 3})));
+    let wide = desk.ask("read_rows", rows(&opened, "wide", json!({"page": 3})));
     assert_eq!(wide["rows"].as_array().unwrap().len(), 20);
     assert_eq!(
         (wide["columns"].as_array().unwrap().len(), &wide["rows"][0][0]),
@@ -93,16 +93,16 @@ fn rows_are_shown_as_they_are_page_by_page() {
             "inside_closed",
         ),
     ] {
-        assert_eq!(desk.refused_in_words("list_rows", asked).text, text);
+        assert_eq!(desk.refused_in_words("read_rows", asked).text, text);
     }
     // What was asked wrongly closes nothing.
-    assert_eq!(desk.ask("list_rows", rows(&opened, "odd", json!({})))["total"], 3);
+    assert_eq!(desk.ask("read_rows", rows(&opened, "odd", json!({})))["total"], 3);
 
     assert_eq!(private_folders(home.path()).len(), 1);
     desk.ask("close_opened", json!({"id": opened["id"]}));
     assert_eq!(private_folders(home.path()).len(), 0);
     assert_eq!(
-        desk.refused("list_rows", rows(&opened, "odd", json!({}))).text,
+        desk.refused("read_rows", rows(&opened, "odd", json!({}))).text,
         "inside_closed"
     );
     desk.ask("close_opened", json!({"id": opened["id"]}));
@@ -120,10 +120,10 @@ fn one_is_open_at_a_time_and_nothing_is_left_of_a_stopped_one() {
     let second = desk.ask("open_backup", json!({"id": backup["id"]}));
     assert_eq!(private_folders(home.path()).len(), 1);
     assert_eq!(
-        desk.refused("list_rows", rows(&first, "things", json!({}))).text,
+        desk.refused("read_rows", rows(&first, "things", json!({}))).text,
         "inside_closed"
     );
-    assert_eq!(desk.ask("list_rows", rows(&second, "things", json!({})))["total"], 5);
+    assert_eq!(desk.ask("read_rows", rows(&second, "things", json!({})))["total"], 5);
     // The open one is a copy: the backup itself can go, be read and be rehearsed.
     desk.ask("drill_backup", json!({"id": backup["id"]}));
     desk.until_idle();

@@ -480,3 +480,59 @@ fn what_only_a_superuser_makes_is_rehearsed_as_far_as_it_can_be() {
         assert!(told.contains(name), "{told}");
     }
 }
+
+#[test]
+fn the_daemon_rehearses_by_itself_and_a_setting_switches_it_off() {
+    let (coffre, _) = protected();
+    back_up(&coffre, "shop");
+    coffre.ok(["settings", "set", "drill_idle_seconds", "0"]);
+    coffre.ok(["settings", "set", "drill_every", "off"]);
+    coffre.fails(["settings", "set", "drill_every", "often"], "USAGE", 2);
+    let last = || coffre.json(["source", "show", "shop"])["source"]["last_drill"].clone();
+    let daemon = coffre.spawn(["serve"]);
+    assert!(wait_until(Duration::from_secs(30), || {
+        coffre.json(["scheduler", "status"])["scheduler"]["running"] == true
+    }));
+    assert_eq!(last(), Value::Null);
+    // Seen by the daemon, as every change of others is.
+    coffre.ok(["settings", "set", "drill_every", "weekly"]);
+    assert!(
+        wait_until(Duration::from_secs(60), || last()["level"] == "counted"),
+        "{}",
+        last()
+    );
+    daemon.signal(libc::SIGTERM);
+    let ended = daemon.wait();
+    assert_eq!(ended.status, Some(0), "{ended}");
+    assert!(ended.stderr.contains("rehearsed in a throw-away database"), "{ended}");
+    let entries = coffre.json(["journal"])["entries"].clone();
+    let line = entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["action"] == "drill.run")
+        .unwrap();
+    assert_eq!((text(line, "author"), text(line, "result")), ("schedule", "ok"));
+    nothing_is_left(&coffre, &[], "after the daemon");
+}
+
+#[test]
+fn a_daemon_that_ends_in_the_middle_of_a_drill_leaves_nothing() {
+    let server = Postgres::shared(Version::V15);
+    let database = long(server);
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        let coffre = protecting(&server.address(&database), None);
+        back_up(&coffre, "crm");
+        coffre.ok(["settings", "set", "drill_idle_seconds", "0"]);
+        let daemon = coffre.spawn(["serve"]);
+        assert!(wait_until(Duration::from_secs(60), || !outside(&coffre.home()).is_empty()
+            || !working_in(&[coffre.home().join("runtime")]).is_empty()));
+        let folders = outside(&coffre.home());
+        daemon.signal(signal);
+        daemon.wait();
+        // The next start puts to rest what a killed one could not.
+        coffre.ok(["scheduler", "status"]);
+        nothing_is_left(&coffre, &folders, "after the daemon");
+        assert_eq!(coffre.json(["source", "show", "crm"])["source"]["last_drill"], Value::Null);
+    }
+}

@@ -12,13 +12,13 @@
 
 use std::collections::BTreeSet;
 
-use coffre_model::{Cancel, Result};
+use coffre_model::{Cancel, Code, Error, Result};
 use tokio_postgres::types::Type;
 
 use super::archive::{Archive, ArchiveEntry};
 use super::connect::{Server, Session};
 use super::server::{CLUSTER, KEEPER, LOADER};
-use super::tables::sql_name;
+use super::tables::{listed, sql_name};
 
 /// Every role that a dump names belongs to it.
 const OWNERS: &str = "coffre_owners";
@@ -175,7 +175,7 @@ fn make_extensions(keeper: &mut Session, archive: &Archive) -> Result<BTreeSet<S
         &[(&HARMLESS, Type::TEXT_ARRAY)],
     )?;
     let names: std::result::Result<BTreeSet<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-    let there = names.map_err(|e| coffre_model::Error::internal("read the extensions", e))?;
+    let there = names.map_err(|e| Error::internal("read the extensions", e))?;
     let mut schemas = BTreeSet::new();
     for (name, schema) in archive.extensions().into_iter().flatten() {
         if !there.contains(name) {
@@ -243,13 +243,18 @@ pub(super) fn is_left_out(entry: &ArchiveEntry) -> bool {
     SUPERUSER_ONLY.contains(&entry.description.as_str()) || about && SUPERUSER_ONLY.iter().any(|what| of(&what))
 }
 
-/// What is left out, by name.
-pub(super) fn left_out(archive: &Archive) -> Vec<String> {
+/// What is left out, told; nothing where nothing is.
+pub(super) fn left_out(archive: &Archive) -> Option<Error> {
     let entries = archive.entries().into_iter().flatten();
     let left_out = entries.filter(|entry| matches!(entry.description.as_str(), "EVENT TRIGGER" | "PUBLICATION" | "SUBSCRIPTION"));
-    left_out
+    let names: Vec<String> = left_out
         .map(|entry| format!("{} {}", entry.description.to_lowercase(), entry.tag))
-        .collect()
+        .collect();
+    (!names.is_empty()).then(|| {
+        Error::new(Code::Privilege, "drill_left_out")
+            .with("objects", listed(names.iter().map(String::as_str)))
+            .with("count", names.len())
+    })
 }
 
 #[cfg(test)]

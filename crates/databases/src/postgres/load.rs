@@ -268,16 +268,8 @@ fn begin_archive(surroundings: &Surroundings, archive: &Archive, found: &Found, 
     }
     let nothing = BTreeSet::new();
     let foreign = within.as_ref().map_or(&nothing, |within| &within.foreign);
-    if thrown_away {
-        let left_out = confined::left_out(archive);
-        if !left_out.is_empty() {
-            let names = listed(left_out.iter().map(String::as_str));
-            surroundings.tell(
-                Error::new(Code::Privilege, "drill_left_out")
-                    .with("objects", names)
-                    .with("count", left_out.len()),
-            );
-        }
+    if let Some(remark) = confined::left_out(archive).filter(|_| thrown_away) {
+        surroundings.tell(remark);
     }
     let list = ListFile::without_foreign(access, archive, rights.superuser, thrown_away.then_some(&schemas), foreign)?;
     if let Some(list) = &list {

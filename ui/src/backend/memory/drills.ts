@@ -166,7 +166,7 @@ export class Drills {
     return found
   }
 
-  rows({ id, table, search, page, per_page }: T.ListRows): T.RowPage {
+  rows({ id, table, search, page, per_page }: T.ReadRows): T.RowPage {
     const { rows: count } = this.#table(id, table)
     const columns = ['id', 'name', 'note', 'created_at', 'payload']
     const needle = search?.toLowerCase() ?? ''

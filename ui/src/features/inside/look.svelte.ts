@@ -132,7 +132,7 @@ export class Look {
     this.reading = true
     this.rowsError = null
     try {
-      const rows = await backend().listRows({
+      const rows = await backend().readRows({
         id: this.opened.id,
         table: asked.table,
         search: asked.search || null,
