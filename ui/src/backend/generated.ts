@@ -1175,16 +1175,6 @@ export type ListJournal = { query: JournalQuery, };
 /** The arguments of `list_restores`. */
 export type ListRestores = { limit: number, };
 
-/** The arguments of `list_rows`. */
-export type ListRows = {
-  /** The open backup. */
-  id: Id, table: string,
-  /** Text that a value of a row holds, whatever the case of its letters. */
-  search: string | null,
-  /** From 1. */
-  page: number, per_page: number,
-}
-
 /** The arguments of `list_slots`. */
 export type ListSlots = { plan_id: Id, limit: number, };
 
@@ -1676,6 +1666,16 @@ export type Quit = { mode: QuitMode, };
 
 /** What becomes of running work. */
 export type QuitMode = "wait" | "cancel";
+
+/** The arguments of `read_rows`. */
+export type ReadRows = {
+  /** The open backup. */
+  id: Id, table: string,
+  /** Text that a value of a row holds, whatever the case of its letters. */
+  search: string | null,
+  /** From 1. */
+  page: number, per_page: number,
+}
 
 /** Why a backup stays or leaves. */
 export type Reason = {

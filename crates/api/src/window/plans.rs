@@ -268,7 +268,7 @@ pub(super) fn draft_cron(draft: &PlanDraft, errors: &mut DraftErrors) -> Option<
     }
     let every = draft.every?;
     preset(every)?;
-    let mut wrong = |field: &'static str, given: String| {
+    let mut mark = |field: &'static str, given: String| {
         let given: String = given.chars().take(20).collect();
         errors.add(field, Error::new(Code::Usage, "plan_at").with("given", given));
         None
@@ -279,14 +279,14 @@ pub(super) fn draft_cron(draft: &PlanDraft, errors: &mut DraftErrors) -> Option<
         Some(at) => at.split_once(':').and_then(|(hour, minute)| Some((two(hour)?, two(minute)?))),
     };
     let Some((hour, minute)) = time.filter(|(hour, minute)| *hour < 24 && *minute < 60) else {
-        return wrong("at", draft.at.clone().unwrap_or_default());
+        return mark("at", draft.at.clone().unwrap_or_default());
     };
     let (weekday, month_day) = (draft.weekday.unwrap_or(MONDAY), draft.month_day.unwrap_or(1));
     if weekday > 6 {
-        return wrong("weekday", weekday.to_string());
+        return mark("weekday", weekday.to_string());
     }
     if !(1..=MONTH_DAY_MAX).contains(&month_day) {
-        return wrong("month_day", month_day.to_string());
+        return mark("month_day", month_day.to_string());
     }
     let when = When {
         hour,

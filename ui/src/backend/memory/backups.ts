@@ -286,7 +286,7 @@ export function backupCommands(
   | 'verifyBackup'
   | 'drillBackup'
   | 'openBackup'
-  | 'listRows'
+  | 'readRows'
   | 'exportTable'
   | 'restoreTable'
   | 'closeOpened'
@@ -349,7 +349,7 @@ export function backupCommands(
       return null
     },
     openBackup: ({ id }) => core.drills.open(core.backup(id)),
-    listRows: async (asked) => core.drills.rows(asked),
+    readRows: async (asked) => core.drills.rows(asked),
     exportTable: async ({ id, table, format }) => {
       const path = core.options.chosen === undefined ? `/home/anna/${table}.${format}` : core.options.chosen
       return core.drills.exported(id, table, format, path)
