@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use coffre_api::model::backup::{Backup, Trigger};
+use coffre_api::model::drill::Drill;
 use coffre_api::model::journal::Author;
 use coffre_api::model::plan::Plan;
 use coffre_api::model::schedule::Schedule;
 use coffre_api::model::slot::SlotState;
 use coffre_api::model::source::SourceOptions;
 use coffre_api::model::{Cancel, Code, Error, Id, Result};
+use coffre_api::notifications::Told;
 use coffre_api::plans::PlanChange;
 use coffre_api::schedules::{Clockwork, Ran, Runner};
 use coffre_api::{Coffre, Opening};
@@ -97,7 +99,12 @@ impl Runner for Idle {
         Err(Error::new(Code::Cancelled, "cancelled"))
     }
 
+    fn drill(&self, _: &Backup, _: &Cancel) -> Result<Drill> {
+        Err(Error::new(Code::Cancelled, "cancelled"))
+    }
+
     fn changed(&self) {}
+    fn told(&self, _: &Told) {}
     fn ran(&self, _: &Ran) {}
 
     fn failed(&self, error: &Error) {
