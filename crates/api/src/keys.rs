@@ -141,7 +141,8 @@ impl Coffre {
     }
 }
 
-fn private(path: &Path) -> std::io::Result<std::fs::File> {
+/// A new file that only its owner may read.
+pub(crate) fn private(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -80,6 +80,10 @@ pub struct ToldDeparture {
     pub reason: String,
     /// Why, for programs.
     pub reasons: Vec<Reason>,
+    /// What kept it until then, where something did.
+    pub kept_by: Option<Reason>,
+    /// Whether a newer one stands for the same stretch of time then.
+    pub replaced: bool,
     /// Bytes that it gives back.
     pub bytes: u64,
     /// So many would leave at once that a person is asked first.
@@ -319,6 +323,8 @@ impl Coffre {
                 leaves_at: departure.leaves_at,
                 reason: words.reason(&departure.reason),
                 reasons: vec![departure.reason],
+                kept_by: departure.kept_by,
+                replaced: departure.replaced,
                 bytes: departure.bytes,
                 asks: departure.asks,
             })

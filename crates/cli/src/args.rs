@@ -492,8 +492,25 @@ pub(crate) struct RecoverySheet {
 
 #[derive(Debug, Args)]
 pub(crate) struct Journal {
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) limit: u32,
+    /// Nothing means 50; of an export, everything.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "export")]
+    pub(crate) limit: Option<u32>,
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<String>,
+    #[arg(long, value_name = "AUTHOR", value_parser = ["app", "cli", "api", "schedule", "system"])]
+    pub(crate) author: Option<String>,
+    #[arg(long, value_name = "S")]
+    pub(crate) source: Option<String>,
+    #[arg(long, value_name = "DAY")]
+    pub(crate) since: Option<String>,
+    #[arg(long, value_name = "DAY")]
+    pub(crate) until: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
+    #[arg(long, value_name = "FORMAT", value_parser = ["csv", "json"], requires = "export")]
+    pub(crate) format: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

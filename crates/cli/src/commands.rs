@@ -85,7 +85,7 @@ pub(crate) fn run(coffre: &Arc<Coffre>, command: &Command, out: &Out, cancel: &C
         Command::Key(key) => key::run(coffre, key, out),
         Command::Vault(vault) => key::vault(coffre, vault, out),
         Command::RecoverySheet(sheet) => misc::recovery_sheet(coffre, sheet, out),
-        Command::Journal(arguments) => misc::journal(coffre, arguments, out),
+        Command::Journal(arguments) => misc::journal(coffre, arguments, out, cancel),
         Command::Settings(settings) => misc::settings(coffre, settings, out),
         Command::Catalogue(catalogue) => misc::catalogue(coffre, catalogue, out, cancel),
         Command::Scheduler(command) => scheduler::run(coffre, command, out, cancel),

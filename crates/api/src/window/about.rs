@@ -1,6 +1,7 @@
 //! What the window needs to know of Coffre itself, and of what it can be asked for.
 
 use chrono::{DateTime, Utc};
+use coffre_engine::scheduler::{next_of, paused_at};
 use coffre_engine::secrets::Status;
 use coffre_model::database::Capability;
 use coffre_model::field::Field;
@@ -123,6 +124,8 @@ pub struct Attention {
     pub failures_open: usize,
     /// When something runs next.
     pub next_run_at: Option<DateTime<Utc>>,
+    /// Whether nothing runs by itself because somebody paused it.
+    pub schedules_paused: bool,
 }
 
 /// A catalogue that was moved out of the way.
@@ -197,7 +200,7 @@ impl Window {
             home: home.display().to_string(),
             log_folder: home.join("logs").display().to_string(),
             platform: platform(),
-            features: vec![Feature::Schedule, Feature::Replace, Feature::Rebuild],
+            features: vec![Feature::Schedule, Feature::Retention, Feature::Replace, Feature::Rebuild],
             secrets: self.secret_store(),
             system_language: self.system_language().code(),
             first_start,
@@ -229,11 +232,19 @@ impl Window {
     pub(super) fn attention(&self, _: Nothing) -> Result<Attention> {
         let coffre = self.coffre()?;
         let around = self.around(&coffre)?;
-        let mut attention = Attention::default();
+        let mut attention = Attention {
+            schedules_paused: paused_at(&coffre.engine)?.is_some(),
+            ..Attention::default()
+        };
         for source in coffre.sources()? {
             let protection = protection(&coffre, &source, &around)?;
             attention.sources += 1;
             attention.failures_open += usize::from(protection.error.is_some());
+            // Why a schedule cannot be read is said with its plan.
+            let next = around
+                .plans_of(&source.id)
+                .filter_map(|plan| next_of(&coffre.engine, plan).unwrap_or_default());
+            attention.next_run_at = next.chain(attention.next_run_at).min();
             match protection.state {
                 ProtectionState::Protected => attention.protected += 1,
                 ProtectionState::AtRisk => attention.at_risk += 1,

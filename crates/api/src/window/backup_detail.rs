@@ -1,6 +1,7 @@
 //! One backup with everything about it: what is proven, what happened, the error explained.
 
 use chrono::{DateTime, Utc};
+use coffre_engine::scheduler::next_of;
 use coffre_model::backup::{Backup, BackupState, CopyState};
 use coffre_model::error::Details;
 use coffre_model::journal::Entry;
@@ -308,7 +309,11 @@ impl Window {
             proofs: proofs(&backup, &restores),
             timeline: timeline(&backup, manifest.as_ref(), &journal, &restores),
             protection: protection(&coffre, &source, &around)?,
-            next_run_at: None,
+            // Why a schedule cannot be read is said with its plan.
+            next_run_at: around
+                .plans_of(&source.id)
+                .find(|plan| Some(plan.id) == backup.plan_id)
+                .and_then(|plan| next_of(&coffre.engine, plan).unwrap_or_default()),
             remedy: backup.error.as_ref().and_then(remedy),
             command: format!("coffre show {}", backup.code),
             tool_output: tool_output(&backup, manifest.as_ref()),

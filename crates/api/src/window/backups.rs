@@ -369,7 +369,13 @@ impl Window {
     pub(super) fn pin_backup(&self, PinBackup { id, pinned }: PinBackup) -> Result<Backup> {
         let coffre = self.coffre()?;
         let backup = coffre.pin(&backup_by_id(&coffre, &id)?, pinned)?;
-        self.changed([Noun::Backups.into(), one(Noun::Backups, id), Noun::Journal.into()]);
+        // It may have been in the bin.
+        self.changed([
+            Noun::Backups.into(),
+            one(Noun::Backups, id),
+            Noun::Plans.into(),
+            Noun::Journal.into(),
+        ]);
         Ok(backup)
     }
 

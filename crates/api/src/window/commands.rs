@@ -82,12 +82,16 @@ commands! {
     rebuild_from_destination: ById => super::destinations::RebuiltFrom;
 
     list_plans: Nothing => Vec<super::plans::PlanRow>;
-    preview_plan: super::plans::PreviewPlan => super::plans::PlanPreview;
+    preview_plan: super::plan_preview::PreviewPlan => super::plan_preview::PlanPreview;
     add_plan: super::plans::AddPlan => coffre_model::plan::Plan;
     edit_plan: super::plans::EditPlan => coffre_model::plan::Plan;
     remove_plan: ById => ();
     pause_plan: super::plans::PausePlan => ();
     pause_schedules: super::plans::PauseSchedules => ();
+    list_slots: super::slots::ListSlots => Vec<super::slots::SlotRow>;
+    preview_retention: ById => super::plan_retention::RetentionPreview;
+    confirm_retention: super::plan_retention::ConfirmRetention => super::plan_retention::RetentionDone;
+    acknowledge_backup: ById => coffre_model::backup::Backup;
 
     list_backups: super::backups::ListBackups => super::backups::BackupPage;
     show_backup: ById => super::backup_detail::BackupDetail;
@@ -116,6 +120,7 @@ commands! {
     export_key: ById => Option<super::dialogs::FileWritten>;
 
     list_journal: super::journal::ListJournal => super::journal::JournalPage;
+    export_journal: super::journal::ExportJournal => Option<super::dialogs::FileWritten>;
     health: Nothing => super::health::Health;
     check_health: Nothing => super::health::Health;
 

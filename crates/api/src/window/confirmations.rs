@@ -18,6 +18,13 @@ const MAX: usize = 100;
 pub(super) enum Shown {
     /// A restore.
     Restore(Box<PlannedRestore>),
+    /// What a plan's retention would choose.
+    Retention {
+        /// The plan.
+        plan: Id,
+        /// These backups, in the order of their ids.
+        ids: Vec<Id>,
+    },
     /// Deletions.
     Delete {
         /// Of these backups, in the order of their ids.

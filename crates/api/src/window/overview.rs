@@ -65,6 +65,10 @@ pub struct NextRun {
     pub overdue: bool,
     /// Why it waits or will fail.
     pub remark: Option<Error>,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Not tried again before.
+    pub next_try_at: Option<DateTime<Utc>>,
 }
 
 /// The last run that is over.
@@ -198,12 +202,18 @@ fn next_runs(coffre: &Coffre) -> Result<Vec<NextRun>> {
             at,
             overdue,
             remark,
+            tries: 0,
+            next_try_at: None,
         };
         let due = open
             .iter()
             .find(|slot| slot.plan_id == plan.id && slot.state == SlotState::Due);
         match due {
-            Some(slot) => next.push(run(slot.at, true, slot.reason.clone())),
+            Some(slot) => next.push(NextRun {
+                tries: slot.tries,
+                next_try_at: slot.next_try_at,
+                ..run(slot.at, true, slot.reason.clone())
+            }),
             // Why a schedule cannot be read is said with its plan.
             None => next.extend(
                 next_of(&coffre.engine, &plan)

@@ -6,7 +6,8 @@ use coffre_engine::scheduler::next_of;
 use coffre_model::backup::{Backup, BackupState, BackupType, Kind};
 use coffre_model::compression::Compression;
 use coffre_model::plan::{Plan, Retention};
-use coffre_model::schedule::{ClockChange, Schedule, preset};
+use coffre_model::schedule::{Schedule, preset};
+use coffre_model::slot::SlotState;
 use coffre_model::source::check_name;
 use coffre_model::{Code, Error, Id, Result};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use super::commands::{ById, Nothing};
 use super::destinations::destination_by_id;
 use super::drafts::DraftErrors;
 use super::events::Noun;
-use super::places::Mounts;
+use super::slots::SlotRow;
 use super::sources::source_by_id;
 use super::{Window, tags};
 use crate::Coffre;
@@ -41,12 +42,26 @@ pub struct PlanDraft {
     pub kind: Kind,
     /// The interval.
     pub every: Option<BackupType>,
-    /// `HH:MM` in `time_zone`, with `every`; nothing means the usual time.
+    /// `HH:MM` in `time_zone`, with `every`; nothing means the usual time. Of an hourly plan the minute counts.
     pub at: Option<String>,
+    /// The day of the week of a weekly plan, 0 is Sunday; nothing means Monday.
+    #[serde(default)]
+    #[ts(optional = nullable)]
+    pub weekday: Option<u32>,
+    /// The day of the month of a monthly plan, up to 28, which every month has; nothing means the first.
+    #[serde(default)]
+    #[ts(optional = nullable)]
+    pub month_day: Option<u32>,
     /// Five Unix fields, in place of `every` and `at`.
     pub cron: Option<String>,
     /// The time zone of both; nothing means that of this machine.
     pub time_zone: Option<String>,
+    /// Wait for the network.
+    #[serde(default)]
+    pub wait_for_network: bool,
+    /// Wait for mains power.
+    #[serde(default)]
+    pub wait_for_power: bool,
     /// `zstd[:L]`, `gzip[:L]` or `none`.
     pub compression: String,
     /// The key that encrypts.
@@ -72,68 +87,14 @@ pub struct PlanRow {
     pub successes: u64,
     /// Its failed and interrupted ones.
     pub failures: u64,
+    /// Slots that nobody was there for.
+    pub missed: u64,
     /// Why the last one failed, if it did.
     pub last_error: Option<Error>,
-}
-
-/// A slot to come.
-#[derive(Debug, Serialize, TS)]
-pub struct Slot {
-    /// When.
-    pub at: DateTime<Utc>,
-    /// What is odd about it.
-    pub remark: Option<ClockChange>,
-}
-
-/// A backup that would leave.
-#[derive(Debug, Serialize, TS)]
-pub struct Departure {
-    /// Local day, `YYYY-MM-DD`.
-    pub day: String,
-    /// The backup.
-    pub code: String,
-    /// When it was made.
-    pub started_at: DateTime<Utc>,
-    /// What it takes.
-    pub stored_bytes: u64,
-    /// Why: `ui.plans.departure.<reason>`.
-    #[ts(type = "'older' | 'beyond_last' | 'daily' | 'weekly' | 'monthly'")]
-    pub reason: &'static str,
-}
-
-/// What a plan would mean.
-#[derive(Debug, Serialize, TS)]
-pub struct PlanPreview {
-    /// What is wrong with the form.
-    pub errors: DraftErrors,
-    /// Its next slots, five at most; empty where it is not started by itself.
-    pub next: Vec<Slot>,
-    /// Its schedule in words.
-    pub explanation: Option<String>,
-    /// Backups of this plan that lie somewhere now.
-    pub kept_now: u64,
-    /// How many would lie there in the long run; without the feature `retention`, all of them.
-    pub kept_then: u64,
-    /// What would leave; empty without the feature `retention`.
-    pub departures: Vec<Departure>,
-    /// Copies of each backup.
-    pub copies: usize,
-    /// In how many places.
-    pub places: usize,
-    /// How many of those away from this machine.
-    pub offsite: usize,
-    /// Size of the source's last plain dump.
-    pub raw_bytes: Option<u64>,
-    /// Size of its last artifact.
-    pub stored_bytes: Option<u64>,
-}
-
-/// The arguments of `preview_plan`.
-#[derive(Deserialize, TS)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PreviewPlan {
-    id: Option<Id>,
-    draft: PlanDraft,
+    /// The slot that is due and has not run yet, with what it waits for.
+    pub due: Option<SlotRow>,
+    /// Why nothing leaves by its rules, where they stand still.
+    pub retention_stopped: Option<Error>,
 }
 
 /// The arguments of `add_plan`.
@@ -177,7 +138,7 @@ fn not_yet(what: &str) -> Error {
 }
 
 /// Checks every field of a form; answers what the plan would be made of, where nothing is wrong.
-fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(DraftErrors, Option<PlanChange>)> {
+pub(super) fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(DraftErrors, Option<PlanChange>)> {
     let mut errors = DraftErrors::default();
     let required = || Error::new(Code::Usage, "field_required");
     if let Err(error) = check_name(&draft.name) {
@@ -251,17 +212,30 @@ fn read_draft(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result<(Dr
             ),
         }
     }
+    let rules = &draft.retention;
+    for (what, given) in [
+        ("keep-last", rules.keep_last),
+        ("keep-days", rules.keep_days),
+        ("keep-min", rules.keep_min),
+    ] {
+        if given == Some(0) {
+            errors.add("retention", Error::new(Code::Usage, "keep_zero").with("what", what));
+        }
+    }
     if !errors.0.is_empty() {
         return Ok((errors, None));
     }
+    // Without a schedule there is nothing that could wait.
+    let waits = |chosen| cron.as_ref().map(|_| chosen);
+    let (wait_for_network, wait_for_power) = (waits(draft.wait_for_network), waits(draft.wait_for_power));
     let change = PlanChange {
         name: Some(draft.name.clone()),
         destinations: Some(destinations),
         every: draft.every,
         cron,
         time_zone,
-        wait_for_network: None,
-        wait_for_power: None,
+        wait_for_network,
+        wait_for_power,
         kind: Some(draft.kind),
         compression: Some(compression),
         key: Some(key),
@@ -277,63 +251,115 @@ fn read_or_refuse(coffre: &Coffre, id: Option<&Id>, draft: &PlanDraft) -> Result
 }
 
 /// The five fields that a form means; nothing where the plan is not to run by itself.
-fn draft_cron(draft: &PlanDraft, errors: &mut DraftErrors) -> Option<String> {
+pub(super) fn draft_cron(draft: &PlanDraft, errors: &mut DraftErrors) -> Option<String> {
     if let Some(cron) = &draft.cron {
         return Some(cron.clone());
     }
     let every = draft.every?;
-    let usual = preset(every)?.to_owned();
-    let Some(at) = draft.at.as_deref() else { return Some(usual) };
+    preset(every)?;
+    let mut mark = |field: &'static str, given: String| {
+        let given: String = given.chars().take(20).collect();
+        errors.add(field, Error::new(Code::Usage, "plan_at").with("given", given));
+        None
+    };
     let two = |text: &str| (text.len() == 2).then(|| text.parse::<u32>().ok()).flatten();
-    let time = at.split_once(':').and_then(|(hour, minute)| Some((two(hour)?, two(minute)?)));
-    match time {
-        Some((hour, minute)) if hour < 24 && minute < 60 => Some(at_time(every, hour, minute)),
-        _ => {
-            let given: String = at.chars().take(20).collect();
-            errors.add("at", Error::new(Code::Usage, "plan_at").with("given", given));
-            None
+    let time = match draft.at.as_deref() {
+        None => Some(usual_time(every)),
+        Some(at) => at.split_once(':').and_then(|(hour, minute)| Some((two(hour)?, two(minute)?))),
+    };
+    let Some((hour, minute)) = time.filter(|(hour, minute)| *hour < 24 && *minute < 60) else {
+        return mark("at", draft.at.clone().unwrap_or_default());
+    };
+    let (weekday, month_day) = (draft.weekday.unwrap_or(MONDAY), draft.month_day.unwrap_or(1));
+    if weekday > 6 {
+        return mark("weekday", weekday.to_string());
+    }
+    if !(1..=MONTH_DAY_MAX).contains(&month_day) {
+        return mark("month_day", month_day.to_string());
+    }
+    let when = When {
+        hour,
+        minute,
+        weekday,
+        month_day,
+    };
+    Some(when.cron(every))
+}
+
+const MONDAY: u32 = 1;
+/// The last day that every month has.
+const MONTH_DAY_MAX: u32 = 28;
+
+/// Hour and minute where a form says nothing.
+fn usual_time(every: BackupType) -> (u32, u32) {
+    match every {
+        BackupType::Hourly => (0, 0),
+        _ => (3, 0),
+    }
+}
+
+/// When within its interval a plan is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct When {
+    hour: u32,
+    minute: u32,
+    weekday: u32,
+    month_day: u32,
+}
+
+impl When {
+    /// The five fields.
+    fn cron(self, every: BackupType) -> String {
+        let When {
+            hour,
+            minute,
+            weekday,
+            month_day,
+        } = self;
+        match every {
+            BackupType::Hourly => format!("{minute} * * * *"),
+            BackupType::Weekly => format!("{minute} {hour} * * {weekday}"),
+            BackupType::Monthly => format!("{minute} {hour} {month_day} * *"),
+            BackupType::Daily | BackupType::Manual => format!("{minute} {hour} * * *"),
         }
     }
-}
 
-/// The five fields of an interval at a time of day.
-fn at_time(every: BackupType, hour: u32, minute: u32) -> String {
-    match every {
-        // On the hour: the form has no minute for it.
-        BackupType::Hourly => "0 * * * *".to_owned(),
-        BackupType::Weekly => format!("{minute} {hour} * * 1"),
-        BackupType::Monthly => format!("{minute} {hour} 1 * *"),
-        BackupType::Daily | BackupType::Manual => format!("{minute} {hour} * * *"),
+    /// The same back from the fields, where an interval says it as well.
+    fn of(every: BackupType, cron: &str) -> Option<When> {
+        let fields: Vec<Option<u32>> = cron.split(' ').map(|field| field.parse().ok()).collect();
+        let &[Some(minute), hour, month_day, _, weekday] = fields.as_slice() else {
+            return None;
+        };
+        let when = When {
+            minute,
+            // Whoever makes a daily plan of an hourly one begins with the usual time.
+            hour: hour.unwrap_or(3),
+            weekday: weekday.unwrap_or(MONDAY),
+            month_day: month_day.filter(|day| *day <= MONTH_DAY_MAX).unwrap_or(1),
+        };
+        (when.cron(every) == cron).then_some(when)
     }
-}
-
-/// The time of day of a schedule that an interval and a time say as well.
-fn time_of_day(every: BackupType, cron: &str) -> Option<String> {
-    let mut fields = cron.split(' ');
-    let minute: u32 = fields.next()?.parse().ok()?;
-    let hour: u32 = match (every, fields.next()?) {
-        // Whoever makes a daily plan of it begins with the usual time.
-        (BackupType::Hourly, _) => 3,
-        (_, hour) => hour.parse().ok()?,
-    };
-    (at_time(every, hour, minute) == cron).then(|| format!("{hour:02}:{minute:02}"))
 }
 
 fn draft_of(plan: &Plan) -> PlanDraft {
     let schedule = plan.schedule.as_ref();
-    let at = plan
+    let when = plan
         .every
         .zip(schedule)
-        .and_then(|(every, schedule)| time_of_day(every, &schedule.cron));
+        .and_then(|(every, schedule)| When::of(every, &schedule.cron));
     PlanDraft {
         name: plan.name.clone(),
         source_id: plan.source_id.to_string(),
         destination_ids: plan.destination_ids.clone(),
         kind: plan.kind,
         every: plan.every,
-        cron: schedule.filter(|_| at.is_none()).map(|schedule| schedule.cron.clone()),
-        at,
+        cron: schedule.filter(|_| when.is_none()).map(|schedule| schedule.cron.clone()),
+        at: when.map(|when| format!("{:02}:{:02}", when.hour, when.minute)),
+        weekday: when.map(|when| when.weekday),
+        month_day: when.map(|when| when.month_day),
         time_zone: schedule.map(|schedule| schedule.time_zone.clone()),
+        wait_for_network: schedule.is_some_and(|schedule| schedule.wait_for_network),
+        wait_for_power: schedule.is_some_and(|schedule| schedule.wait_for_power),
         compression: plan.compression.to_string(),
         key_id: plan.key_id,
         retention: plan.retention.clone(),
@@ -344,7 +370,10 @@ impl Window {
     pub(super) fn list_plans(&self, _: Nothing) -> Result<Vec<PlanRow>> {
         let coffre = self.coffre()?;
         let figures = coffre.engine.catalogue.plan_figures()?;
+        let slots = coffre.engine.catalogue.slot_figures()?;
         let row = |plan: Plan| {
+            let slots = slots.get(&plan.id).cloned().unwrap_or_default();
+            let due = slots.open.filter(|slot| slot.state == SlotState::Due);
             let last = coffre.engine.catalogue.last_of_plan(&plan.id)?;
             let PlanFigures { successes, failures } = figures.get(&plan.id).copied().unwrap_or_default();
             let failed = last.as_ref().filter(|last| {
@@ -365,55 +394,13 @@ impl Window {
                 last,
                 successes,
                 failures,
+                missed: slots.missed,
+                due: due.map(SlotRow::of),
+                retention_stopped: coffre.engine.catalogue.retention_hold(&plan.id)?.map(|(_, reason)| reason),
                 plan,
             })
         };
         coffre.plans()?.into_iter().map(row).collect()
-    }
-
-    /// What the form would mean, and what is wrong with it.
-    pub(super) fn preview_plan(&self, PreviewPlan { id, draft }: PreviewPlan) -> Result<PlanPreview> {
-        let coffre = self.coffre()?;
-        let (errors, _) = read_draft(&coffre, id.as_ref(), &draft)?;
-        let zone = draft.time_zone.clone().unwrap_or_else(local_zone);
-        let schedule = draft_cron(&draft, &mut DraftErrors::default()).and_then(|cron| Schedule::new(&cron, &zone).ok());
-        let upcoming = schedule.iter().flat_map(|schedule| schedule.upcoming(super::now(), 5));
-        let destinations = coffre.destinations()?;
-        let chosen = destinations
-            .iter()
-            .filter(|destination| draft.destination_ids.contains(&destination.id));
-        let sites = Mounts::now().sites(chosen.clone());
-        let last = match draft.source_id.parse::<Id>() {
-            Ok(source) => match coffre.sources()?.iter().find(|known| known.id == source) {
-                Some(source) => coffre.engine.catalogue.latest_proof(source)?,
-                None => None,
-            },
-            Err(()) => None,
-        };
-        let kept = match id {
-            Some(id) => coffre.engine.catalogue.kept_of_plan(&id)?,
-            None => 0,
-        };
-        Ok(PlanPreview {
-            errors,
-            next: upcoming
-                .map(|slot| Slot {
-                    at: slot.at,
-                    remark: slot.remark,
-                })
-                .collect(),
-            explanation: schedule
-                .as_ref()
-                .map(|schedule| self.words().schedule(&schedule.explanation(), schedule.zone_name())),
-            kept_now: kept,
-            kept_then: kept,
-            departures: Vec::new(),
-            copies: chosen.count(),
-            places: sites.len(),
-            offsite: sites.iter().filter(|site| site.offsite).count(),
-            raw_bytes: last.as_ref().and_then(|backup| backup.raw_bytes),
-            stored_bytes: last.as_ref().and_then(|backup| backup.stored_bytes),
-        })
     }
 
     pub(super) fn add_plan(&self, AddPlan { draft }: AddPlan) -> Result<Plan> {
@@ -432,12 +419,7 @@ impl Window {
         let coffre = self.coffre()?;
         let before = plan_by_id(&coffre, &id)?;
         let change = read_or_refuse(&coffre, Some(&id), &draft)?;
-        // A form shows every rule and the interval: what is empty in it is meant to be empty. What a plan waits for is not in it.
-        let change = PlanChange {
-            wait_for_network: change.cron.as_ref().and(before.schedule.as_ref().map(|s| s.wait_for_network)),
-            wait_for_power: change.cron.as_ref().and(before.schedule.as_ref().map(|s| s.wait_for_power)),
-            ..change
-        };
+        // A form shows every rule and the interval: what is empty in it is meant to be empty.
         let blank = Plan {
             retention: Retention::default(),
             every: None,
@@ -497,19 +479,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_and_a_time_come_back_from_the_schedule() {
-        for every in [BackupType::Daily, BackupType::Weekly, BackupType::Monthly] {
-            assert_eq!(time_of_day(every, &at_time(every, 2, 30)).as_deref(), Some("02:30"));
+    fn an_interval_and_its_time_come_back_from_the_schedule() {
+        let when = When {
+            hour: 2,
+            minute: 30,
+            weekday: 5,
+            month_day: 15,
+        };
+        for (every, cron) in [
+            (BackupType::Hourly, "30 * * * *"),
+            (BackupType::Daily, "30 2 * * *"),
+            (BackupType::Weekly, "30 2 * * 5"),
+            (BackupType::Monthly, "30 2 15 * *"),
+        ] {
+            assert_eq!(when.cron(every), cron);
+            assert_eq!(When::of(every, cron).unwrap().cron(every), cron);
         }
-        assert_eq!(time_of_day(BackupType::Hourly, "0 * * * *").as_deref(), Some("03:00"));
         for (every, cron) in [
             (BackupType::Daily, "0 3 * * 1-5"),
-            (BackupType::Weekly, "0 3 * * 0"),
-            (BackupType::Hourly, "15 * * * *"),
-            (BackupType::Daily, "*/15 3 * * *"),
+            (BackupType::Weekly, "0 3 * * 0,6"),
+            (BackupType::Monthly, "0 3 31 * *"),
             (BackupType::Hourly, "*/15 * * * *"),
+            (BackupType::Daily, "*/15 3 * * *"),
+            (BackupType::Daily, "0 3 1 1 1"),
         ] {
-            assert_eq!(time_of_day(every, cron), None, "{cron}");
+            assert_eq!(When::of(every, cron), None, "{cron}");
         }
     }
 }

@@ -300,7 +300,7 @@ impl Window {
                 Shown::Restore(planned) => {
                     Err(Error::new(Code::Refused, "confirmation_name").with("name", planned.name.as_str()))
                 }
-                Shown::Delete { .. } => Err(Error::new(Code::Refused, "confirmation_other")),
+                Shown::Delete { .. } | Shown::Retention { .. } => Err(Error::new(Code::Refused, "confirmation_other")),
             })?;
         let Shown::Restore(planned) = shown else {
             return Err(Error::new(Code::Refused, "confirmation_other"));

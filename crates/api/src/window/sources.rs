@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use coffre_engine::scheduler::next_of;
 use coffre_model::address::Address;
 use coffre_model::backup::{BackupState, BackupType};
 use coffre_model::database::{DatabaseKind, Probe};
@@ -250,7 +251,11 @@ impl Window {
                 })
                 .collect(),
             outcomes: catalogue.last_states(&source.id, OUTCOMES)?,
-            next_run_at: None,
+            // Why a schedule cannot be read is said with its plan.
+            next_run_at: around
+                .plans_of(&source.id)
+                .filter_map(|plan| next_of(&coffre.engine, plan).unwrap_or_default())
+                .min(),
             running: running.contains(&source.id),
             source: source.clone(),
         })

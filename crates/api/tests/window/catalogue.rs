@@ -44,6 +44,7 @@ fn both_say(home: &Path, code: &str) {
             "list_backups" => query(json!({})),
             "list_journal" => json!({"query": {"page": 1, "per_page": 10}}),
             "list_restores" => json!({"limit": 10}),
+            "list_slots" => json!({"plan_id": "01990000-0000-7000-8000-000000000000", "limit": 10}),
             _ => json!({}),
         };
         assert_eq!(desk.refused(command, arguments).code.as_str(), code, "{command}");

@@ -262,8 +262,8 @@ pub(crate) fn told(name: &str) -> PathBuf {
 pub(crate) fn plan_draft(name: &str, source: &Value, destinations: &[&Value]) -> Value {
     let ids: Vec<&Value> = destinations.iter().map(|destination| &destination["id"]).collect();
     json!({
-        "name": name, "source_id": source["id"], "destination_ids": ids, "kind": "full", "every": "daily", "at": null, "cron": null,
-        "time_zone": null, "compression": "zstd:3", "key_id": null,
+        "name": name, "source_id": source["id"], "destination_ids": ids, "kind": "full", "every": "daily", "at": null, "weekday": null,
+        "month_day": null, "cron": null, "time_zone": null, "wait_for_network": false, "wait_for_power": false, "compression": "zstd:3", "key_id": null,
         "retention": {"keep_last": null, "keep_days": null, "keep_hourly": null, "keep_daily": 7, "keep_weekly": null,
             "keep_monthly": null, "keep_yearly": null},
     })

@@ -12,7 +12,7 @@ fn from_the_welcome_to_green() {
     let about = desk.ask("about", json!({}));
     assert_eq!(
         (&about["first_start"], &about["features"]),
-        (&json!(true), &json!(["schedule", "replace", "rebuild"]))
+        (&json!(true), &json!(["schedule", "retention", "replace", "rebuild"]))
     );
     assert_eq!(about["catalogue_error"], Value::Null);
     assert_eq!(desk.ask("attention", Value::Null)["sources"], 0);

@@ -171,7 +171,7 @@ fn well_formed() -> Vec<(&'static str, Value)> {
     let source = json!({"name": "x", "adapter": "sqlite", "values": {"path": "/nowhere/x.db"}});
     let folder = json!({"name": "x", "adapter": "local", "values": {"path": "/nowhere/x"}});
     let plan = json!({"name": "x", "source_id": nobody, "destination_ids": [nobody], "kind": "full", "every": null, "at": null, "cron": null,
-        "time_zone": null, "compression": "zstd:3", "key_id": null, "retention": {"keep_last": null, "keep_days": null, "keep_hourly": null,
+        "weekday": null, "month_day": null, "wait_for_network": false, "wait_for_power": false, "time_zone": null, "compression": "zstd:3", "key_id": null, "retention": {"keep_last": null, "keep_days": null, "keep_hourly": null,
         "keep_daily": null, "keep_weekly": null, "keep_monthly": null, "keep_yearly": null}});
     let list = query(json!({"source_id": null, "plan_id": null, "state": null, "type": null, "text": null}));
     let target = json!({"kind": "new_file", "value": "/nowhere/y.db", "secret": null});
@@ -196,6 +196,10 @@ fn well_formed() -> Vec<(&'static str, Value)> {
         ("remove_plan", by_id.clone()),
         ("pause_plan", json!({"id": nobody, "paused": true})),
         ("pause_schedules", json!({"paused": true})),
+        ("list_slots", json!({"plan_id": nobody, "limit": 10})),
+        ("preview_retention", by_id.clone()),
+        ("confirm_retention", json!({"plan_id": nobody, "confirmation": "x"})),
+        ("acknowledge_backup", by_id.clone()),
         ("list_backups", list),
         ("show_backup", by_id.clone()),
         ("run_backup", json!({"plan_id": nobody, "source_id": null})),
@@ -224,6 +228,10 @@ fn well_formed() -> Vec<(&'static str, Value)> {
         (
             "list_journal",
             json!({"query": {"text": null, "author": null, "result": null, "page": 1, "per_page": 10}}),
+        ),
+        (
+            "export_journal",
+            json!({"wanted": {"text": null, "author": null, "result": null, "action": null, "source_id": null, "since": null, "until": null}, "format": "csv"}),
         ),
         ("set_setting", json!({"key": "nothing", "value": "x"})),
         ("quit", json!({"mode": "wait"})),

@@ -12,6 +12,7 @@ mod hostile;
 mod keys;
 mod lists;
 mod lost;
+mod plans;
 mod postgres;
 mod replaces;
 mod restores;

@@ -1,7 +1,8 @@
 //! `coffre recovery-sheet`, `journal`, `settings`, `catalogue`.
 
 use coffre_api::Coffre;
-use coffre_api::model::journal::Entry;
+use coffre_api::journals::{JournalFormat, JournalSearch, moment_of_period};
+use coffre_api::model::journal::{Author, Entry};
 use coffre_api::model::{Cancel, Result};
 use serde_json::json;
 
@@ -30,10 +31,52 @@ pub(super) fn recovery_sheet(coffre: &Coffre, given: &args::RecoverySheet, out: 
     out.document(&[("sheet", &sheet)])
 }
 
-pub(super) fn journal(coffre: &Coffre, given: &args::Journal, out: &Out) -> Result<()> {
-    let entries = coffre.journal(given.limit, None)?;
+pub(super) fn journal(coffre: &Coffre, given: &args::Journal, out: &Out, cancel: &Cancel) -> Result<()> {
+    let moment = |given: &Option<String>, is_end| given.as_deref().map(|given| moment_of_period(given, is_end)).transpose();
+    let search = JournalSearch {
+        text: given.search.clone(),
+        action: given.action.clone(),
+        author: given.author.as_deref().and_then(Author::parse),
+        source: given
+            .source
+            .as_deref()
+            .map(|name| coffre.source(name))
+            .transpose()?
+            .map(|source| source.id),
+        ok: None,
+        since: moment(&given.since, false)?,
+        until: moment(&given.until, true)?,
+    };
+    if let Some(path) = &given.export {
+        let named = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+        let format = match given.format.as_deref() {
+            Some("json") => JournalFormat::Json,
+            None if named => JournalFormat::Json,
+            _ => JournalFormat::Csv,
+        };
+        let written = coffre.export_journal(&search, format, path, &out.words, cancel)?;
+        out.say(
+            "cli.journal_exported",
+            &[("path", json!(written.path)), ("lines_count", json!(written.entries))],
+        );
+        return out.document(&[("export", &written)]);
+    }
+    let entries = coffre.find_in_journal(&search, &out.words, given.limit.unwrap_or(50))?;
     if entries.is_empty() {
-        out.say("cli.journal_none", &[]);
+        let searched = given.search.is_some()
+            || given.action.is_some()
+            || given.author.is_some()
+            || given.source.is_some()
+            || given.since.is_some()
+            || given.until.is_some();
+        out.say(
+            if searched {
+                "cli.journal_none_match"
+            } else {
+                "cli.journal_none"
+            },
+            &[],
+        );
     } else {
         let row = |e: &Entry| {
             let by = out.words.text(&format!("author.{}", e.author));

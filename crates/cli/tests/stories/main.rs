@@ -9,6 +9,7 @@ mod crm;
 mod drill;
 mod guard;
 mod inside;
+mod journal;
 mod names;
 mod postgres_faults;
 mod postgres_main_job;

@@ -19,6 +19,11 @@ use crate::aim::aim;
 /// Copies that take room. What is `missing` does not, and what is being written is not there yet.
 pub(super) const LYING: &str = "'stored', 'verified', 'corrupt', 'deleting'";
 
+/// Slots that left no backup behind; the words of the index `slots_without_run`.
+const WITHOUT_RUN: &str = "backup_id IS NULL AND state IN ('failed', 'skipped', 'missed')";
+/// For how many slots such a row stands ([`coffre_model::slot::COUNT`]).
+const SLOTS_OF_ROW: &str = "COALESCE(json_extract(reason, '$.details.slots_count'), 1)";
+
 /// A stretch of time: from the first moment, up to but without the second.
 pub type Span = (DateTime<Utc>, DateTime<Utc>);
 
@@ -93,17 +98,25 @@ impl Catalogue {
                     COALESCE(SUM(state IN ('cancelled', 'skipped', 'running')), 0)
                  FROM backups WHERE started_at >= ?1 AND started_at < ?2",
             )?;
+            let mut without_run = c.prepare_cached(&format!(
+                "SELECT COALESCE(SUM(state = 'failed'), 0),
+                    COALESCE(SUM(iif(state = 'missed', {SLOTS_OF_ROW}, 0)), 0), COALESCE(SUM(iif(state = 'skipped', {SLOTS_OF_ROW}, 0)), 0)
+                 FROM slots WHERE slot >= ?1 AND slot < ?2 AND {WITHOUT_RUN}"
+            ))?;
             let mut found = Vec::with_capacity(spans.len());
             for (from, to) in spans {
-                let sums: [i64; 5] = statement.query_row(params![time_text(*from), time_text(*to)], |row| {
+                let span = params![time_text(*from), time_text(*to)];
+                let sums: [i64; 5] = statement.query_row(span, |row| {
                     Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
                 })?;
+                // What was due and left no backup behind: a day on which nobody was there is no day on which nothing was due.
+                let slots: [i64; 3] = without_run.query_row(span, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?;
                 found.push(Outcomes {
                     verified: number_back(sums[0])?,
                     stored: number_back(sums[1])?,
-                    failed: number_back(sums[2])?,
-                    missed: number_back(sums[3])?,
-                    other: number_back(sums[4])?,
+                    failed: number_back(sums[2] + slots[0])?,
+                    missed: number_back(sums[3] + slots[1])?,
+                    other: number_back(sums[4] + slots[2])?,
                 });
             }
             Ok(found)
@@ -163,14 +176,18 @@ impl Catalogue {
     /// The states of the last runs of a source, oldest first. Deleted ones are left out.
     pub fn last_states(&self, source: &Id, count: u32) -> Result<Vec<BackupState>> {
         self.read(|c| {
-            let mut found = all(
-                c,
-                "backups",
-                "SELECT state FROM backups WHERE source_id = ?1 AND state NOT IN ('deleting', 'deleted')
-                 ORDER BY started_at DESC, id DESC LIMIT ?2",
-                params![source.to_string(), count],
-                |row| row.word("state", BackupState::parse),
-            )?;
+            let sql = format!(
+                "WITH own AS (SELECT state, started_at AS at, id FROM backups WHERE source_id = ?1 AND state NOT IN ('deleting', 'deleted')
+                              ORDER BY started_at DESC, id DESC LIMIT ?2),
+                      slotted AS (SELECT state, slot AS at, plan_id AS id FROM slots
+                                  WHERE plan_id IN (SELECT id FROM plans WHERE source_id = ?1) AND {WITHOUT_RUN}
+                                    AND slot >= iif((SELECT COUNT(*) FROM own) = ?2, (SELECT MIN(at) FROM own), '')
+                                  ORDER BY slot DESC LIMIT ?2)
+                 SELECT state FROM (SELECT * FROM own UNION ALL SELECT * FROM slotted) ORDER BY at DESC, id DESC LIMIT ?2"
+            );
+            let mut found = all(c, "backups", &sql, params![source.to_string(), count], |row| {
+                row.word("state", BackupState::parse)
+            })?;
             found.reverse();
             Ok(found)
         })

@@ -37,11 +37,12 @@ pub(super) fn released() -> Vec<M<'static>> {
             Ok(())
         }),
         M::up(include_str!("migration_3.sql")),
+        M::up(include_str!("migration_4.sql")),
     ]
 }
 
 /// The `user_version` that this version of Coffre writes.
-pub(super) const SCHEMA: u32 = 3;
+pub(super) const SCHEMA: u32 = 4;
 
 /// How long to wait for another process to finish opening. Opening takes milliseconds; a migration of a large catalogue, seconds.
 const GATE: Duration = Duration::from_secs(30);

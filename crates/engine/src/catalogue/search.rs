@@ -2,9 +2,9 @@
 //! journal likewise.
 
 use chrono::{DateTime, Utc};
-use coffre_model::Result;
 use coffre_model::backup::BackupState;
 use coffre_model::journal::{Author, Entry};
+use coffre_model::{Id, Result};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
@@ -12,7 +12,7 @@ use super::backups::{Filter, Page, Stats, any_capitals, by_listed_id, stats_with
 use super::fault::Fault;
 use super::figures::LYING;
 use super::journal::entry;
-use super::row::{Reading, all, count, number_back, one};
+use super::row::{Reading, all, count, number_back, one, time_text};
 use super::{Catalogue, KnownSums};
 
 /// By what a list of backups is sorted. Rows without a value come last either way; equal ones are sorted newest first.
@@ -74,6 +74,14 @@ pub struct JournalFilter {
     pub author: Option<Author>,
     /// Whether it went well.
     pub ok: Option<bool>,
+    /// What was done: `backup.run`, or `backup` for everything of that kind.
+    pub action: Option<String>,
+    /// What concerns this source: itself, its plans, its backups, their restores and drills.
+    pub source: Option<Id>,
+    /// From this moment on.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this moment.
+    pub until: Option<DateTime<Utc>>,
     /// With this text in action, subject, actor or error; capitals do not matter.
     pub text: Option<String>,
     /// Actions whose words hold the text.
@@ -127,8 +135,24 @@ impl Catalogue {
         })
     }
 
+    /// The newest lines, newest first: at most `limit`, and only those with a number below `before` where it is given. For whoever goes
+    /// through all of them: each call begins where the one before ended, and what is written meanwhile changes nothing.
+    pub fn journal_lines(&self, filter: &JournalFilter, before: Option<i64>, limit: u32) -> Result<Vec<Entry>> {
+        self.read_widely(|c| {
+            let (condition, mut values) = filter.condition();
+            values.push(Value::Integer(before.unwrap_or(i64::MAX)));
+            values.push(Value::Integer(limit.into()));
+            let sql = format!(
+                "SELECT * FROM journal WHERE {condition} AND id < ?{} ORDER BY id DESC LIMIT ?{}",
+                values.len() - 1,
+                values.len()
+            );
+            all(c, "journal", &sql, params_from_iter(values), entry)
+        })
+    }
+
     /// Every line of the journal about one thing, oldest first.
-    pub fn journal_about(&self, subject_id: &coffre_model::Id) -> Result<Vec<Entry>> {
+    pub fn journal_about(&self, subject_id: &Id) -> Result<Vec<Entry>> {
         self.read(|c| {
             all(
                 c,
@@ -250,6 +274,14 @@ fn search_text(c: &Connection, search: &Search) -> Result<(Page, Stats), Fault> 
     Ok((Page { backups, total }, stats))
 }
 
+/// Whether a line of the journal concerns a source (`#`). Backups that were deleted still have their row.
+const ABOUT_SOURCE: &str = "(subject_id IS NOT NULL AND (subject_id = #
+    OR EXISTS (SELECT 1 FROM backups WHERE id = subject_id AND source_id = #)
+    OR EXISTS (SELECT 1 FROM plans WHERE id = subject_id AND source_id = #)
+    OR EXISTS (SELECT 1 FROM drills WHERE id = subject_id AND source_id = #)
+    OR EXISTS (SELECT 1 FROM restores r LEFT JOIN backups b ON b.id = r.backup_id
+               WHERE r.id = subject_id AND # IN (r.source_id, b.source_id))))";
+
 impl JournalFilter {
     fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = vec!["1".to_owned()];
@@ -261,6 +293,23 @@ impl JournalFilter {
         if let Some(ok) = self.ok {
             values.push(Value::Text(if ok { "ok" } else { "failed" }.to_owned()));
             parts.push(format!("result = ?{}", values.len()));
+        }
+        if let Some(action) = &self.action {
+            values.push(Value::Text(action.clone()));
+            let n = values.len();
+            parts.push(format!(
+                "(action = ?{n} OR substr(action, 1, length(?{n}) + 1) = ?{n} || '.')"
+            ));
+        }
+        for (at, sign) in [(self.since, ">="), (self.until, "<")] {
+            if let Some(at) = at {
+                values.push(Value::Text(time_text(at)));
+                parts.push(format!("at {sign} ?{}", values.len()));
+            }
+        }
+        if let Some(source) = &self.source {
+            values.push(Value::Text(source.to_string()));
+            parts.push(ABOUT_SOURCE.replace('#', &format!("?{}", values.len())));
         }
         if let Some(text) = self.text.as_deref().filter(|text| !text.is_empty()) {
             let mut any = containing(&["action", "subject", "actor"], "error", text, &mut values);

@@ -1,9 +1,11 @@
 //! What retention would do in the coming days: the same decision, asked again at every moment at which the plan is due.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Days, Months, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::{Candidate, Fate, Question, Reason, decide, implausible};
+use super::{Candidate, Fate, Question, Reason, Rule, Verdict, decide, implausible};
 use crate::backup::{BackupState, BackupType, Trigger};
 use crate::id::Id;
 
@@ -20,6 +22,10 @@ pub struct Departure {
     pub leaves_at: DateTime<Utc>,
     /// Why.
     pub reason: Reason,
+    /// What kept it until then, where something did.
+    pub kept_by: Option<Reason>,
+    /// Whether a newer one stands for the same stretch of time now (else as many newer stretches have one).
+    pub replaced: bool,
     /// Bytes that it gives back; those of a backup that does not exist yet are taken from the newest verified one.
     pub bytes: u64,
     /// Whether so many would leave at once that a person is asked first.
@@ -50,7 +56,9 @@ pub fn simulate(simulation: &Simulation<'_>, mut next: impl FnMut(DateTime<Utc>)
                 made_at: backup.at,
                 chosen_at: None,
                 leaves_at,
-                reason: Reason::plain(super::Rule::NoRuleKeepsIt),
+                reason: Reason::plain(Rule::NoRuleKeepsIt),
+                kept_by: None,
+                replaced: false,
                 bytes: backup.bytes,
                 asks: false,
             });
@@ -62,6 +70,8 @@ pub fn simulate(simulation: &Simulation<'_>, mut next: impl FnMut(DateTime<Utc>)
         .max_by_key(|b| b.at);
     let bytes = newest.map_or(0, |b| b.bytes);
     let mut now = start.now;
+    let mut kept_by: BTreeMap<Id, Reason> = BTreeMap::new();
+    keep_in_mind(&mut kept_by, start.backups, decide(start));
     while let Some(due) = next(now).filter(|due| *due > now && *due <= simulation.until) {
         now = due;
         backups.retain(|b| b.leaving.is_none_or(|at| at > now));
@@ -73,21 +83,28 @@ pub fn simulate(simulation: &Simulation<'_>, mut next: impl FnMut(DateTime<Utc>)
         };
         let verdicts = decide(&question);
         let asks = implausible(&question, &verdicts).is_some();
-        for verdict in verdicts {
+        let standing = standing(&verdicts);
+        for verdict in &verdicts {
             let backup = &mut backups[verdict.index];
-            match verdict.fate {
+            match &verdict.fate {
                 Fate::Keep(_) if backup.leaving.take().is_some() => {
                     departures.retain(|d| d.made_at != backup.at || d.leaves_at <= now);
                 }
                 Fate::Leave(reason) if backup.leaving.is_none() => {
                     let leaves_at = now + simulation.bin;
                     backup.leaving = Some(leaves_at);
+                    let kept_by = kept_by.remove(&backup.id);
                     departures.push(Departure {
                         id: known.contains(&backup.id).then_some(backup.id),
                         made_at: backup.at,
                         chosen_at: Some(now),
                         leaves_at,
-                        reason,
+                        reason: reason.clone(),
+                        replaced: kept_by.as_ref().is_some_and(|reason| {
+                            let period = reason.period.as_deref();
+                            period.is_some_and(|period| standing.contains(&(reason.rule.as_str(), period)))
+                        }),
+                        kept_by,
                         bytes: backup.bytes,
                         asks,
                     });
@@ -95,10 +112,35 @@ pub fn simulate(simulation: &Simulation<'_>, mut next: impl FnMut(DateTime<Utc>)
                 _ => {}
             }
         }
+        drop(standing);
+        keep_in_mind(&mut kept_by, &backups, verdicts);
     }
     departures.retain(|d| d.leaves_at <= simulation.until);
     departures.sort_by_key(|d| (d.leaves_at, d.made_at));
     departures
+}
+
+/// What kept each backup, the first reason of each decision: it is told when nothing keeps it any more.
+fn keep_in_mind(kept_by: &mut BTreeMap<Id, Reason>, backups: &[Candidate], verdicts: Vec<Verdict>) {
+    for verdict in verdicts {
+        if let Fate::Keep(reasons) = verdict.fate
+            && let Some(first) = reasons.into_iter().next()
+        {
+            kept_by.insert(backups[verdict.index].id, first);
+        }
+    }
+}
+
+/// The stretches of time that a backup stands for after a decision.
+fn standing(verdicts: &[Verdict]) -> BTreeSet<(&'static str, &str)> {
+    let reasons = verdicts.iter().filter_map(|verdict| match &verdict.fate {
+        Fate::Keep(reasons) => Some(reasons),
+        Fate::Leave(_) => None,
+    });
+    let named = reasons
+        .flatten()
+        .filter_map(|reason| Some((reason.rule.as_str(), reason.period.as_deref()?)));
+    named.collect()
 }
 
 /// A verified backup of the plan, as it would be made.

@@ -48,7 +48,7 @@ fn every_setting_of_the_connection_is_in_place() {
         ("mmap_size", "268435456"),
         ("trusted_schema", "0"),
         ("recursive_triggers", "1"),
-        ("user_version", "3"),
+        ("user_version", "4"),
         ("application_id", "1129268818"),
         ("integrity_check", "ok"),
     ] {
@@ -210,7 +210,8 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
     } = world;
     catalogue.close().unwrap();
     let raw = Connection::open(home.catalogue()).unwrap();
-    raw.pragma_update(None, "user_version", 4).unwrap();
+    raw.pragma_update(None, "user_version", super::super::open::SCHEMA + 1)
+        .unwrap();
     drop(raw);
     let before = files(home.root());
     assert_eq!(before.keys().collect::<Vec<_>>(), ["catalogue.db"]);
@@ -219,7 +220,10 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
         assert_eq!((error.code(), error.text()), (Code::CatalogueNewer, "catalogue_newer"));
         assert_eq!(
             (error.detail("found").as_deref(), error.detail("known").as_deref()),
-            (Some("4"), Some("3"))
+            (
+                Some((super::super::open::SCHEMA + 1).to_string().as_str()),
+                Some(super::super::open::SCHEMA.to_string().as_str())
+            )
         );
         let error = Catalogue::set_aside(&home, moment(0)).unwrap_err();
         assert_eq!(error.code(), Code::CatalogueNewer);
