@@ -78,6 +78,8 @@ export type Attention = {
   failures_open: number,
   /** When something runs next. */
   next_run_at: string | null,
+  /** Whether nothing runs by itself because somebody paused it. */
+  schedules_paused: boolean,
 }
 
 /** Through what a person or a machine acted. */
@@ -310,6 +312,9 @@ export type CoffreError = { code: Code, text: string, message: string, hint: str
 /** A compression with its level. `zip` and `tar.gz` belong to composite backups and are refused until those exist. */
 export type Compression = string;
 
+/** The arguments of `confirm_retention`. */
+export type ConfirmRetention = { plan_id: Id, confirmation: string, };
+
 /** A backup as it lies at one destination. */
 export type Copy = {
   /** The destination's name. */
@@ -380,16 +385,28 @@ export type DeletePreview = {
 
 /** A backup that would leave. */
 export type Departure = {
-  /** Local day, `YYYY-MM-DD`. */
+  /** The local day on which its bytes would go, `YYYY-MM-DD`. */
   day: string,
-  /** The backup. */
-  code: string,
-  /** When it was made. */
+  /** The backup; nothing for one that does not exist yet. */
+  id: Id | null,
+  /** Its code, likewise. */
+  code: string | null,
+  /** When it was made, or would be. */
   started_at: string,
+  /** When it would go into the bin; nothing where it is there already. */
+  chosen_at: string | null,
+  /** When its bytes would go. */
+  leaves_at: string,
   /** What it takes. */
   stored_bytes: number,
-  /** Why: `ui.plans.departure.<reason>`. */
-  reason: 'older' | 'beyond_last' | 'daily' | 'weekly' | 'monthly',
+  /** Why. */
+  reason: Reason,
+  /** What keeps it until then, where something does. */
+  kept_by: Reason | null,
+  /** Whether a newer one stands for the same stretch of time then. */
+  replaced: boolean,
+  /** So many would leave at once that Coffre stops and asks first. */
+  asks: boolean,
 }
 
 /** A place that holds backups. */
@@ -549,6 +566,9 @@ export type Entry = {
   error: CoffreError | null,
 }
 
+/** The arguments of `export_journal`. */
+export type ExportJournal = { wanted: JournalWanted, format: JournalFormat, };
+
 /** What this build can do beyond the ground; the window hides what is absent rather than offering what will be refused. */
 export type Feature = "schedule" | "retention" | "replace" | "rebuild";
 
@@ -683,6 +703,9 @@ export type ImportKey = { name: string,
   passphrase: string | null,
 }
 
+/** How the journal is written out. */
+export type JournalFormat = "csv" | "json";
+
 /** A page of the journal. */
 export type JournalPage = {
   /** Its lines, newest first. */
@@ -696,15 +719,27 @@ export type JournalPage = {
 }
 
 /** What is asked of the journal. */
-export type JournalQuery = {
-  /** Searched in action, subject, actor and error, without regard to case. */
-  text?: string | null, author?: Author | null, result?: JournalResult | null,
+export type JournalQuery = { text?: string | null, author?: Author | null, result?: JournalResult | null, action?: string | null, source_id?: Id | null, since?: string | null, until?: string | null,
   /** From 1. */
   page: number, per_page: number,
 }
 
 /** Whether something went well. */
 export type JournalResult = "ok" | "failed";
+
+/** Which lines of the journal. Everything that is set must hold. */
+export type JournalWanted = {
+  /** Searched in action, subject, actor and error, without regard to case. */
+  text?: string | null, author?: Author | null, result?: JournalResult | null,
+  /** `backup.run`, or `backup` for everything of that kind. */
+  action?: string | null,
+  /** What concerns this source. */
+  source_id?: Id | null,
+  /** From this moment on. */
+  since?: string | null,
+  /** Before this moment. */
+  until?: string | null,
+}
 
 /** A key that backups can be encrypted with. */
 export type Key = {
@@ -758,6 +793,24 @@ export type LastRunOfAll = {
   at: string,
 }
 
+/** A backup that would leave. */
+export type Leaving = {
+  /** The backup. */
+  id: Id,
+  /** Its code. */
+  code: string,
+  /** When it was made. */
+  started_at: string,
+  /** Where it stands. */
+  state: BackupState,
+  /** What it takes, everywhere. */
+  stored_bytes: number,
+  /** When its bytes would go. */
+  leaves_at: string | null,
+  /** Why. */
+  reason: Reason,
+}
+
 /** The arguments of `list_backups`. */
 export type ListBackups = { query: BackupQuery, };
 
@@ -766,6 +819,9 @@ export type ListJournal = { query: JournalQuery, };
 
 /** The arguments of `list_restores`. */
 export type ListRestores = { limit: number, };
+
+/** The arguments of `list_slots`. */
+export type ListSlots = { plan_id: Id, limit: number, };
 
 /** Somebody who is connected to the live data now. */
 export type LiveSession = {
@@ -916,6 +972,18 @@ export type NextRun = {
   overdue: boolean,
   /** Why it waits or will fail. */
   remark: CoffreError | null,
+  /** How often it was tried. */
+  tries: number,
+  /** Not tried again before. */
+  next_try_at: string | null,
+}
+
+/** A slot to come. */
+export type NextSlot = {
+  /** When. */
+  at: string,
+  /** What is odd about it. */
+  remark: ClockChange | null,
 }
 
 /** The arguments of `note_backup`. */
@@ -1016,12 +1084,20 @@ export type PlanDraft = {
   kind: Kind,
   /** The interval. */
   every: BackupType | null,
-  /** `HH:MM` in `time_zone`, with `every`; nothing means the usual time. */
+  /** `HH:MM` in `time_zone`, with `every`; nothing means the usual time. Of an hourly plan the minute counts. */
   at: string | null,
+  /** The day of the week of a weekly plan, 0 is Sunday; nothing means Monday. */
+  weekday?: number | null,
+  /** The day of the month of a monthly plan, up to 28, which every month has; nothing means the first. */
+  month_day?: number | null,
   /** Five Unix fields, in place of `every` and `at`. */
   cron: string | null,
   /** The time zone of both; nothing means that of this machine. */
   time_zone: string | null,
+  /** Wait for the network. */
+  wait_for_network: boolean,
+  /** Wait for mains power. */
+  wait_for_power: boolean,
   /** `zstd[:L]`, `gzip[:L]` or `none`. */
   compression: string,
   /** The key that encrypts. */
@@ -1035,15 +1111,25 @@ export type PlanPreview = {
   /** What is wrong with the form. */
   errors: DraftErrors,
   /** Its next slots, five at most; empty where it is not started by itself. */
-  next: Array<Slot>,
+  next: Array<NextSlot>,
   /** Its schedule in words. */
   explanation: string | null,
+  /** The five fields that the form means. */
+  cron: string | null,
   /** Backups of this plan that lie somewhere now. */
   kept_now: number,
-  /** How many would lie there in the long run; without the feature `retention`, all of them. */
+  /** How many would lie there at the end of the days that were played through. */
   kept_then: number,
-  /** What would leave; empty without the feature `retention`. */
+  /** What would leave within the next ninety days, if every run succeeds; first what is in the bin already. */
   departures: Array<Departure>,
+  /** Nothing where all ninety days were played through; else how far it went. */
+  departures_until: string | null,
+  /** Days in the bin before the bytes go. */
+  bin_days: number,
+  /** Why nothing leaves by the rules of this plan, where they stand still. */
+  retention_stopped: CoffreError | null,
+  /** Its backups with a flag that nobody has looked at: they count for no rule. */
+  unusual: Array<Unusual>,
   /** Copies of each backup. */
   copies: number,
   /** In how many places. */
@@ -1075,8 +1161,14 @@ export type PlanRow = {
   successes: number,
   /** Its failed and interrupted ones. */
   failures: number,
+  /** Slots that nobody was there for. */
+  missed: number,
   /** Why the last one failed, if it did. */
   last_error: CoffreError | null,
+  /** The slot that is due and has not run yet, with what it waits for. */
+  due: SlotRow | null,
+  /** Why nothing leaves by its rules, where they stand still. */
+  retention_stopped: CoffreError | null,
 }
 
 /** When a plan is due. */
@@ -1184,6 +1276,16 @@ export type Quit = { mode: QuitMode, };
 
 /** What becomes of running work. */
 export type QuitMode = "wait" | "cancel";
+
+/** Why a backup stays or leaves. */
+export type Reason = {
+  /** By what. */
+  rule: Rule,
+  /** For which stretch of time, in the plan's zone: `2026-02-14 21 +01:00`, `2026-02-14`, `2026-W07`, `2026-02`, `2026`. */
+  period?: string | null,
+  /** The number in the rule. */
+  number?: number | null,
+}
 
 /** What was taken in from a destination. */
 export type RebuiltFrom = {
@@ -1380,6 +1482,37 @@ export type Retention = {
   keep_min?: number | null,
 }
 
+/** What was done then. */
+export type RetentionDone = {
+  /** How many are in the bin. */
+  leaving: number,
+  /** How many are gone. */
+  removed: number,
+  /** Why some that are due are still there; they are tried again. */
+  waiting: Array<CoffreError>,
+}
+
+/** What a plan's retention would do now. */
+export type RetentionPreview = {
+  /** What would leave, newest first; the first of them where they are very many. */
+  leaving: Array<Leaving>,
+  /** How many that are in all. */
+  leaving_count: number,
+  /** What they take. */
+  bytes: number,
+  /** How many of the plan's backups stay. */
+  kept: number,
+  /** How many of those are verified. */
+  kept_verified: number,
+  /** Why nothing is done by itself. */
+  stopped: CoffreError | null,
+  /** To hand back to `confirm_retention`; good once, for a quarter of an hour. */
+  confirmation: string,
+}
+
+/** What keeps a backup, or lets it go. */
+export type Rule = "last" | "days" | "hourly" | "daily" | "weekly" | "monthly" | "yearly" | "minimum" | "last_of_source" | "last_at_destination" | "base" | "pinned" | "manual" | "running" | "not_verified" | "unusual" | "newest_unusual" | "future" | "failed_recently" | "nothing_better" | "no_rules" | "no_rule_keeps_it" | "failed_long_ago" | "asked";
+
 /** The arguments of `run_backup`. */
 export type RunBackup = {
   /** By this plan; or */
@@ -1524,13 +1657,28 @@ export type SizePoint = {
   stored_bytes: number,
 }
 
-/** A slot to come. */
-export type Slot = {
-  /** When. */
+/** One moment at which a plan was due. */
+export type SlotRow = {
+  /** The moment. */
   at: string,
-  /** What is odd about it. */
-  remark: ClockChange | null,
+  /** What became of it. */
+  state: SlotState,
+  /** Why; for `due`, what it waits for. */
+  reason: CoffreError | null,
+  /** For how many moments it stands: missed ones of long ago share one. */
+  count: number,
+  /** Its run. */
+  backup_id: Id | null,
+  /** How often it was tried. */
+  tries: number,
+  /** Not tried again before. */
+  next_try_at: string | null,
+  /** When it was over. */
+  ended_at: string | null,
 }
+
+/** What became of a slot. */
+export type SlotState = "due" | "running" | "verified" | "failed" | "skipped" | "missed";
 
 /** A database to protect. */
 export type Source = {
@@ -1763,6 +1911,18 @@ export type ToolFound = {
 /** What started a run. */
 export type Trigger = "manual" | "scheduled" | "catch_up" | "safety" | "guard" | "api";
 
+/** A backup with a flag that nobody has looked at. */
+export type Unusual = {
+  /** The backup. */
+  id: Id,
+  /** Its code. */
+  code: string,
+  /** When it was made. */
+  started_at: string,
+  /** What is unusual: `flag.<word>`. */
+  flags: Array<string>,
+}
+
 /** Whose a place is. */
 export type WhoseIdentity = "new" | "known" | "other";
 
@@ -1799,6 +1959,10 @@ export interface Commands {
   remove_plan: { args: ById; answer: null }
   pause_plan: { args: PausePlan; answer: null }
   pause_schedules: { args: PauseSchedules; answer: null }
+  list_slots: { args: ListSlots; answer: Array<SlotRow> }
+  preview_retention: { args: ById; answer: RetentionPreview }
+  confirm_retention: { args: ConfirmRetention; answer: RetentionDone }
+  acknowledge_backup: { args: ById; answer: Backup }
   list_backups: { args: ListBackups; answer: BackupPage }
   show_backup: { args: ById; answer: BackupDetail }
   run_backup: { args: RunBackup; answer: RunBegun }
@@ -1823,6 +1987,7 @@ export interface Commands {
   import_key: { args: ImportKey; answer: Key }
   export_key: { args: ById; answer: FileWritten | null }
   list_journal: { args: ListJournal; answer: JournalPage }
+  export_journal: { args: ExportJournal; answer: FileWritten | null }
   health: { args: Nothing; answer: Health }
   check_health: { args: Nothing; answer: Health }
   list_settings: { args: Nothing; answer: Array<SettingRow> }

@@ -128,9 +128,19 @@ export function ahead(time: string | number | Date): string {
       })
 }
 
-/** 14:00. */
-export function hour(time: string | number | Date): string {
-  return dateFormat({ hour: '2-digit', minute: '2-digit' }).format(new Date(time))
+/** 14:00; in another time zone than this machine's where one is given and known. */
+export function hour(time: string | number | Date, zone?: string | null): string {
+  return dateFormat({ hour: '2-digit', minute: '2-digit', ...known(zone) }).format(new Date(time))
+}
+/** A time zone as an option, where this web view knows it: names come from the other side, and from keyboards. */
+function known(zone: string | null | undefined): { timeZone?: string } {
+  if (!zone) return {}
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone })
+    return { timeZone: zone }
+  } catch {
+    return {}
+  }
 }
 /** 02:30:04. */
 export function second(time: string | number | Date): string {
@@ -151,8 +161,8 @@ export function longMoment(time: string | number | Date): string {
   return t('time.day_at', { day, hour: hour(time) })
 }
 /** Fri 24 Oct. */
-export function weekday(time: string | number | Date): string {
-  return dateFormat({ weekday: 'short', day: 'numeric', month: 'short' }).format(new Date(time))
+export function weekday(time: string | number | Date, zone?: string | null): string {
+  return dateFormat({ weekday: 'short', day: 'numeric', month: 'short', ...known(zone) }).format(new Date(time))
 }
 /** 23 Oct 2025. */
 export function day(time: string | number | Date): string {
@@ -170,8 +180,8 @@ export function month(time: string | number | Date, style: 'short' | 'long' = 's
 export function monthYear(time: string | number | Date): string {
   return dateFormat({ month: 'short', year: '2-digit' }).format(new Date(time))
 }
-/** Mon, or M with `narrow`. */
-export function dayName(index: number, style: 'short' | 'narrow' = 'short'): string {
+/** Mon, M with `narrow`, Monday with `long`; 0 is Monday. */
+export function dayName(index: number, style: 'short' | 'narrow' | 'long' = 'short'): string {
   // 1 January 2024 was a Monday.
   return dateFormat({ weekday: style }).format(new Date(2024, 0, 1 + index))
 }

@@ -114,7 +114,7 @@ export function edit(core: Core, id: string, more: Partial<T.Backup>, action: st
   const backup = { ...(core.data.backups[i] as T.Backup), ...more }
   core.data.backups[i] = backup
   core.log(action, 'backup', id, backup.code)
-  core.invalidate({ noun: 'backups', id })
+  core.invalidate({ noun: 'backups', id }, 'plans')
   return backup
 }
 
@@ -330,7 +330,9 @@ export function backupCommands(
       core.invalidate('running')
       return null
     },
-    pinBackup: async ({ id, pinned }) => edit(core, id, { pinned }, pinned ? 'backup.pin' : 'backup.unpin'),
+    // A pin takes it out of the bin.
+    pinBackup: async ({ id, pinned }) =>
+      edit(core, id, { pinned, ...(pinned ? { leaves_at: null } : {}) }, pinned ? 'backup.pin' : 'backup.unpin'),
     noteBackup: async ({ id, note }) => edit(core, id, { note }, 'backup.note'),
     previewDelete: async ({ ids }) => {
       const chosen = ids.map((id) => core.backup(id))

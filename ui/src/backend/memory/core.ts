@@ -49,6 +49,8 @@ export class Core {
   readonly handlers = new Set<(event: T.BackendEvent) => void>()
   readonly random = random(99)
   journal: T.Entry[]
+  /** Why nothing leaves by the rules of a plan. */
+  readonly holds = new Map<string, T.CoffreError>()
   /** Whether all schedules are paused. */
   paused = false
   damaged: boolean

@@ -8,6 +8,7 @@ import type {
   FieldValue,
   Key,
   Plan,
+  PlanDraft,
   Retention,
   Source,
   Space,
@@ -64,6 +65,8 @@ export interface PlanData {
   plan: Plan
   at: string | null
   paused: boolean
+  /** As it was edited last. */
+  draft?: PlanDraft
 }
 
 export interface Data {
@@ -382,7 +385,7 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
       destinations: to.map((d) => d.destination.name),
       kind: 'full',
       every,
-      schedule: null,
+      schedule: { cron: '30 2 * * *', time_zone: 'Europe/Paris', wait_for_network: false, wait_for_power: false },
       paused_at: null,
       compression: 'zstd:3',
       encryption: encrypted ? key.name : null,
@@ -541,6 +544,9 @@ export function makeData(now: number, count: number, language: 'en' | 'fr'): Dat
     note: language === 'fr' ? 'avant la migration des taxes' : 'before the tax migration',
   })
   add(shop, null, now - 67 * HOUR, 'cancelled', { error: errorOf('cancelled', {}, language) })
+  // Two that no rule keeps any more: still there for some days.
+  const old = backups.filter((b) => b.plan_id === plans[0]?.plan.id && b.state === 'verified').slice(-11, -9)
+  for (const [i, b] of old.entries()) b.leaves_at = iso(now + (i + 1) * DAY)
   backups.sort((a, b) => (a.started_at < b.started_at ? 1 : -1))
 
   return { sources, destinations, plans, backups, keys: [key] }

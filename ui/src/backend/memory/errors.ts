@@ -164,6 +164,74 @@ const texts = {
     en: ['{tool} {found} is newer than the server, {server}. That is allowed.', ''],
     fr: ['{tool} {found} est plus récent que le serveur, {server}. C’est permis.', ''],
   },
+  cron_value: {
+    code: 'USAGE',
+    en: [
+      'Field {field} of the schedule cannot be “{given}”: it takes {low} to {high}, *, lists (1,15), ranges (1-5) and steps (*/15).',
+      'Fields: 1 minute, 2 hour, 3 day of the month, 4 month (or jan–dec), 5 day of the week (0 or 7 is Sunday, or mon–sun).',
+    ],
+    fr: [
+      'Le champ {field} du calendrier ne peut pas être « {given} » : il accepte de {low} à {high}, *, des listes (1,15), des plages (1-5) et des pas (*/15).',
+      'Champs : 1 minute, 2 heure, 3 jour du mois, 4 mois (ou jan–dec), 5 jour de la semaine (0 ou 7 est dimanche, ou mon–sun).',
+    ],
+  },
+  cron_fields: {
+    code: 'USAGE',
+    en: [
+      '“{given}” is not a schedule: five fields are needed, and it has {found}.',
+      'Write minute, hour, day of the month, month and day of the week: 0 3 * * * is every day at 03:00. Or @hourly, @daily, @weekly, @monthly.',
+    ],
+    fr: [
+      '« {given} » n’est pas un calendrier : il faut cinq champs, et il en a {found}.',
+      'Écrivez minute, heure, jour du mois, mois et jour de la semaine : 0 3 * * * signifie chaque jour à 03:00. Ou bien @hourly, @daily, @weekly, @monthly.',
+    ],
+  },
+  cron_seconds: {
+    code: 'USAGE',
+    en: [
+      '“{given}” has {found} fields. Seconds and years are not taken: nothing here runs every second.',
+      'Leave the seconds out: five fields, from the minute on. 0 3 * * * is every day at 03:00.',
+    ],
+    fr: [
+      '« {given} » a {found} champs. Les secondes et les années ne sont pas acceptées : rien ici ne se lance chaque seconde.',
+      'Retirez les secondes : cinq champs, à partir de la minute. 0 3 * * * signifie chaque jour à 03:00.',
+    ],
+  },
+  cron_never: {
+    code: 'USAGE',
+    en: [
+      '“{given}” would never run: no month of it has such a day.',
+      'For the end of a month, take the first day of the next one: 0 3 1 * *.',
+    ],
+    fr: [
+      '« {given} » ne se lancerait jamais : aucun de ses mois n’a un tel jour.',
+      'Pour la fin d’un mois, prenez le premier jour du suivant : 0 3 1 * *.',
+    ],
+  },
+  time_zone_unknown: {
+    code: 'USAGE',
+    en: ['There is no time zone “{given}”.', 'Write its IANA name, such as Europe/Paris, America/New_York or UTC.'],
+    fr: [
+      'Il n’existe pas de fuseau horaire « {given} ».',
+      'Écrivez son nom IANA, par exemple Europe/Paris, America/New_York ou UTC.',
+    ],
+  },
+  waits_for_network: {
+    code: 'UNREACHABLE',
+    en: ['It waits for the network.', 'It runs as soon as there is a way out of this machine.'],
+    fr: ['Il attend le réseau.', 'Il se lance dès que cette machine peut sortir.'],
+  },
+  retention_implausible: {
+    code: 'REFUSED',
+    en: [
+      'Nothing of {plan} leaves: {leaving_count} of its {verified_count} verified backups would go at once. That is more than anybody expects.',
+      'Look at what would go, and say whether it is right.',
+    ],
+    fr: [
+      'Rien de {plan} ne part : {leaving_count} de ses {verified_count} sauvegardes vérifiées partiraient à la fois. C’est plus que ce que l’on attend.',
+      'Regardez ce qui partirait, et dites si c’est juste.',
+    ],
+  },
 } satisfies Texts
 
 export type ErrorText = keyof typeof texts

@@ -1,6 +1,6 @@
 /** The journal: a believable one, made of the backups that there are, and how it is searched. */
 import type { Backend } from '../backend'
-import type { Author, Entry } from '../generated'
+import type { Author, Entry, JournalWanted } from '../generated'
 import type { Core } from './core'
 import { type Data, HOUR } from './data'
 
@@ -61,23 +61,37 @@ export function journalOf(data: Data, now: number): Entry[] {
   return entries.map((e, i) => ({ ...e, id: entries.length - i }))
 }
 
-export function journalCommands(core: Core): Pick<Backend, 'listJournal'> {
+/** The lines that are wanted, newest first. */
+function wantedOf(core: Core, wanted: JournalWanted): Entry[] {
+  const text = wanted.text?.toLowerCase() ?? ''
+  const about = (id: string | null) =>
+    id === wanted.source_id ||
+    core.data.backups.some((b) => b.id === id && b.source_id === wanted.source_id) ||
+    core.data.plans.some((p) => p.plan.id === id && p.plan.source_id === wanted.source_id)
+  return core.journal.filter(
+    (e) =>
+      (!wanted.author || e.author === wanted.author) &&
+      (!wanted.result || e.result === wanted.result) &&
+      (!wanted.action || e.action === wanted.action || e.action.startsWith(`${wanted.action}.`)) &&
+      (!wanted.since || e.at >= wanted.since) &&
+      (!wanted.until || e.at < wanted.until) &&
+      (!wanted.source_id || about(e.subject_id)) &&
+      (!text || `${e.action} ${e.subject} ${e.actor ?? ''} ${e.error?.message ?? ''}`.toLowerCase().includes(text)),
+  )
+}
+
+export function journalCommands(core: Core): Pick<Backend, 'listJournal' | 'exportJournal'> {
   return {
-    listJournal: async ({ query }) => {
-      const text = query.text?.toLowerCase() ?? ''
-      const found = core.journal.filter(
-        (e) =>
-          (!query.author || e.author === query.author) &&
-          (!query.result || e.result === query.result) &&
-          (!text || `${e.action} ${e.subject} ${e.actor ?? ''} ${e.error?.message ?? ''}`.toLowerCase().includes(text)),
-      )
-      const start = (query.page - 1) * query.per_page
-      return {
-        entries: found.slice(start, start + query.per_page),
-        total: found.length,
-        page: query.page,
-        per_page: query.per_page,
-      }
+    listJournal: async ({ query: { page, per_page, ...wanted } }) => {
+      const found = wantedOf(core, wanted)
+      const start = (page - 1) * per_page
+      return { entries: found.slice(start, start + per_page), total: found.length, page, per_page }
+    },
+    exportJournal: async ({ format }) => {
+      if (core.options.chosen === null) return null
+      const path = core.options.chosen ?? `/home/anna/coffre-journal.${format}`
+      core.log('journal.export', 'journal', null, path)
+      return { path }
     },
   }
 }

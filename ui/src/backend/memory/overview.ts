@@ -49,6 +49,8 @@ export function overview(core: Core): T.Overview {
       source: p.plan.source,
       at: core.iso(overdue ? at - DAY : at),
       overdue,
+      tries: 0,
+      next_try_at: null,
       remark: row.last_error?.text === 'tool_too_old' || overdue ? row.last_error : null,
     })
   }
@@ -87,6 +89,7 @@ export function overviewCommands(core: Core): Pick<Backend, 'attention' | 'overv
         at_risk: count('at_risk'),
         unprotected: count('unprotected'),
         failures_open: states.filter((p) => p.error).length,
+        schedules_paused: core.paused,
         next_run_at: next.length ? core.iso(Math.min(...next)) : null,
       }
     },

@@ -3,33 +3,15 @@ import type { Backend } from '../backend'
 import type * as T from '../generated'
 import type { Core } from './core'
 import { DAY, type PlanData } from './data'
+import { departuresOf, previewRetention } from './departures'
 import { refuse } from './drafts'
+import { cronOf, explain, nextTimes, readCron } from './schedule'
 
 export function nextRun(core: Core, p: PlanData): number | null {
   if (p.paused || core.paused || !core.has('schedule')) return null
-  return slots(core, p.plan.every, p.at, 1)[0]?.at ?? null
-}
-
-export function slots(
-  core: Core,
-  every: T.BackupType | null,
-  at: string | null,
-  count: number,
-): { at: number; remark: 'clock_back' | 'clock_forward' | null }[] {
-  if (!every || every === 'manual') return []
-  const [hours, minutes] = (at ?? '00:00').split(':').map(Number)
-  const date = new Date(core.now())
-  const slots: { at: number; remark: 'clock_back' | 'clock_forward' | null }[] = []
-  date.setSeconds(0, 0)
-  if (every === 'hourly') date.setMinutes(0)
-  else date.setHours(hours ?? 0, minutes ?? 0)
-  for (let guard = 0; slots.length < count && guard < 2000; guard++) {
-    const fits = every === 'weekly' ? date.getDay() === 1 : every === 'monthly' ? date.getDate() === 1 : true
-    if (fits && date.getTime() > core.now()) slots.push({ at: date.getTime(), remark: null })
-    if (every === 'hourly') date.setHours(date.getHours() + 1)
-    else date.setDate(date.getDate() + 1)
-  }
-  return slots
+  const cron = cronOf(draftOf(p))
+  const fields = cron === null ? null : readCron(cron)
+  return Array.isArray(fields) ? (nextTimes(fields, core.now(), 1)[0] ?? null) : null
 }
 
 export function planOf(core: Core, id: string, draft: T.PlanDraft): T.Plan {
@@ -43,7 +25,7 @@ export function planOf(core: Core, id: string, draft: T.PlanDraft): T.Plan {
     destinations: draft.destination_ids.map((d) => core.destination(d).destination.name),
     kind: draft.kind,
     every: draft.every,
-    schedule: null,
+    schedule: scheduleOf(draft),
     paused_at: null,
     compression: draft.compression,
     encryption: key?.name ?? null,
@@ -62,23 +44,49 @@ export function planRow(core: Core, p: PlanData): T.PlanRow {
     paused: p.paused,
     next_run_at: next === null ? null : core.iso(next),
     last: own[0] ?? null,
-    draft: {
-      name: p.plan.name,
-      source_id: p.plan.source_id,
-      destination_ids: p.plan.destination_ids,
-      kind: p.plan.kind,
-      every: p.plan.every,
-      at: p.at,
-      cron: null,
-      time_zone: 'Europe/Paris',
-      compression: p.plan.compression,
-      key_id: p.plan.key_id,
-      retention: p.plan.retention,
-    },
+    draft: draftOf(p),
     successes: own.filter((b) => b.state === 'verified').length,
     failures: own.filter((b) => b.state === 'failed' || b.state === 'interrupted').length,
+    missed: own.filter((b) => b.state === 'missed').length,
     last_error: failure?.error ?? null,
+    due: slotsOf(core, p).find((slot) => slot.state === 'due') ?? null,
+    retention_stopped: core.holds.get(p.plan.id) ?? null,
   }
+}
+
+/** What became of each time at which a plan was due: as its backups say, and for the one that waits. */
+export function slotsOf(core: Core, p: PlanData): T.SlotRow[] {
+  const found = core.data.backups
+    .filter((b) => b.plan_id === p.plan.id && b.trigger !== 'manual' && b.state !== 'running')
+    .map((b): T.SlotRow => {
+      const state =
+        b.state === 'verified' || b.state === 'missed' || b.state === 'skipped' ? b.state : ('failed' as const)
+      const at = new Date(b.started_at)
+      at.setSeconds(0, 0)
+      return {
+        at: at.toISOString(),
+        state,
+        reason: b.error,
+        count: 1,
+        backup_id: state === 'missed' || state === 'skipped' ? null : b.id,
+        tries: 1,
+        next_try_at: null,
+        ended_at: b.ended_at,
+      }
+    })
+  // The office is closed: nothing reaches the network there.
+  if (p.plan.name === 'daily' && p.plan.source === 'wiki' && core.has('schedule'))
+    found.splice(0, 1, {
+      at: core.iso((nextRun(core, p) ?? core.now()) - DAY),
+      state: 'due',
+      reason: core.error('waits_for_network'),
+      count: 1,
+      backup_id: null,
+      tries: 0,
+      next_try_at: null,
+      ended_at: null,
+    })
+  return found
 }
 
 export function previewPlan(core: Core, id: string | null, draft: T.PlanDraft): T.PlanPreview {
@@ -91,58 +99,105 @@ export function previewPlan(core: Core, id: string | null, draft: T.PlanDraft): 
   }
   if (!draft.source_id) errors.source_id = core.error('field_required')
   if (!draft.destination_ids.length) errors.destination_ids = core.error('destinations_none')
+  const cron = cronOf(draft)
+  const fields = cron === null ? null : readCron(cron)
+  if (fields && !Array.isArray(fields)) errors.cron = core.error(fields.text, fields.details)
+  if (cron !== null && draft.time_zone && !zoneExists(draft.time_zone))
+    errors.time_zone = core.error('time_zone_unknown', { given: draft.time_zone })
+  const right = Array.isArray(fields) && !errors.time_zone
   const to = core.data.destinations.filter((d) => draft.destination_ids.includes(d.destination.id))
   const s = core.data.sources.find((x) => x.source.id === draft.source_id)
   const kept = core.data.backups.filter((b) => b.plan_id === id && b.state === 'verified')
-  const departures: T.Departure[] = []
-  const rules = draft.retention
-  const some = Object.values(rules).some((v) => v !== null)
-  if (core.has('retention') && some && id) {
-    const days = rules.keep_daily ?? rules.keep_days ?? rules.keep_last ?? 7
-    for (let d = 0; d < 90; d++) {
-      const at = new Date(core.now() + d * DAY)
-      if ((at.getDay() + 6) % 7 === 6 && rules.keep_weekly) continue
-      const b = kept[Math.min(kept.length - 1, Math.max(0, days - d))]
-      const key = `${at.getFullYear()}-${String(at.getMonth() + 1).padStart(2, '0')}-${String(at.getDate()).padStart(2, '0')}`
-      const times = d > 0 && at.getDay() === 1 && rules.keep_weekly ? 2 : d > 0 ? 1 : 0
-      for (let k = 0; k < times; k++) {
-        departures.push({
-          day: key,
-          code: b?.code ?? '',
-          started_at: core.iso(at.getTime() - days * DAY - k * DAY),
-          stored_bytes: s?.stored ?? 0,
-          reason: rules.keep_daily ? (k ? 'weekly' : 'daily') : rules.keep_days ? 'older' : 'beyond_last',
-        })
-      }
-    }
-  }
-  const now = kept.length
+  const departures = core.has('retention') ? departuresOf(core, id, draft) : []
   return {
     errors,
     departures,
-    kept_now: Math.min(now, 16),
-    explanation: null,
+    departures_until: null,
+    bin_days: 3,
+    retention_stopped: (id && core.holds.get(id)) || null,
+    unusual: kept
+      .filter((b) => b.flags.length && !b.acknowledged_at)
+      .map((b) => ({ id: b.id, code: b.code, started_at: b.started_at, flags: b.flags })),
+    kept_now: Math.min(kept.length, 16),
+    explanation: right && cron ? explain(draft, cron, core.language) : null,
+    cron,
     kept_then: id ? 19 : 0,
     copies: to.length,
     places: new Set(to.map((d) => d.site)).size,
-    next: core.has('schedule')
-      ? slots(core, draft.every, draft.at, 5).map((slot) => ({ at: core.iso(slot.at), remark: slot.remark }))
-      : [],
+    next:
+      core.has('schedule') && right && fields
+        ? nextTimes(fields, core.now(), 5).map((at) => ({ at: core.iso(at), remark: null }))
+        : [],
     offsite: to.filter((d) => d.offsite).length,
     raw_bytes: s?.bytes ?? null,
     stored_bytes: s?.stored ?? null,
   }
 }
 
+function zoneExists(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone })
+    return true
+  } catch {
+    return false
+  }
+}
+
+function scheduleOf(draft: T.PlanDraft): T.PlanSchedule | null {
+  const cron = cronOf(draft)
+  return cron === null
+    ? null
+    : {
+        cron,
+        time_zone: draft.time_zone ?? 'Europe/Paris',
+        wait_for_network: draft.wait_for_network,
+        wait_for_power: draft.wait_for_power,
+      }
+}
+
+/** A plan as it is edited. */
+function draftOf({ plan, at, draft }: PlanData): T.PlanDraft {
+  return {
+    at,
+    weekday: draft?.weekday ?? null,
+    month_day: draft?.month_day ?? null,
+    cron: draft?.cron ?? null,
+    time_zone: draft?.time_zone ?? 'Europe/Paris',
+    wait_for_network: draft?.wait_for_network ?? false,
+    wait_for_power: draft?.wait_for_power ?? false,
+    name: plan.name,
+    source_id: plan.source_id,
+    destination_ids: plan.destination_ids,
+    kind: plan.kind,
+    every: plan.every,
+    compression: plan.compression,
+    key_id: plan.key_id,
+    retention: plan.retention,
+  }
+}
+
 export function planCommands(
   core: Core,
-): Pick<Backend, 'listPlans' | 'previewPlan' | 'addPlan' | 'editPlan' | 'removePlan' | 'pausePlan' | 'pauseSchedules'> {
+): Pick<
+  Backend,
+  | 'listPlans'
+  | 'previewPlan'
+  | 'addPlan'
+  | 'editPlan'
+  | 'removePlan'
+  | 'pausePlan'
+  | 'pauseSchedules'
+  | 'listSlots'
+  | 'previewRetention'
+  | 'confirmRetention'
+  | 'acknowledgeBackup'
+> {
   return {
     listPlans: async () => core.data.plans.map((p) => planRow(core, p)),
     previewPlan: async ({ id, draft }) => previewPlan(core, id, draft),
     addPlan: async ({ draft }) => {
       refuse(previewPlan(core, null, draft).errors)
-      const plan: PlanData = { plan: planOf(core, core.id(3), draft), at: draft.at, paused: false }
+      const plan: PlanData = { plan: planOf(core, core.id(3), draft), at: draft.at, paused: false, draft }
       core.data.plans.push(plan)
       core.log('plan.add', 'plan', plan.plan.id, draft.name)
       core.invalidate('plans', 'overview', 'sources', 'destinations')
@@ -153,6 +208,7 @@ export function planCommands(
       const p = core.plan(id)
       p.plan = { ...planOf(core, id, draft), created_at: p.plan.created_at }
       p.at = draft.at
+      p.draft = draft
       core.log('plan.edit', 'plan', id, draft.name)
       core.invalidate('plans', 'overview', 'sources', 'destinations')
       return p.plan
@@ -176,6 +232,27 @@ export function planCommands(
       core.log(paused ? 'schedule.pause' : 'schedule.resume', 'schedule', null, '')
       core.invalidate('plans', 'overview', 'sources')
       return null
+    },
+    listSlots: async ({ plan_id, limit }) => slotsOf(core, core.plan(plan_id)).slice(0, limit),
+    previewRetention: async ({ id }) => previewRetention(core, core.plan(id).plan.id),
+    confirmRetention: async ({ plan_id, confirmation }) => {
+      const shown = previewRetention(core, plan_id)
+      if (confirmation !== shown.confirmation) throw core.error('not_found')
+      for (const one of shown.leaving) {
+        const backup = core.backup(one.id)
+        core.data.backups[core.data.backups.indexOf(backup)] = { ...backup, leaves_at: one.leaves_at }
+      }
+      core.holds.delete(plan_id)
+      core.log('retention.confirm', 'plan', plan_id, core.plan(plan_id).plan.name)
+      core.invalidate('plans', 'backups', 'overview')
+      return { leaving: shown.leaving_count, removed: 0, waiting: [] }
+    },
+    acknowledgeBackup: async ({ id }) => {
+      const backup = { ...core.backup(id), acknowledged_at: core.iso() }
+      core.data.backups = core.data.backups.map((b) => (b.id === id ? backup : b))
+      core.log('backup.acknowledge', 'backup', id, backup.code)
+      core.invalidate('plans', { noun: 'backups', id }, 'overview')
+      return backup
     },
   }
 }

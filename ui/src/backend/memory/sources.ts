@@ -187,6 +187,8 @@ export function sourceCommands(
           at: '02:30',
           cron: null,
           time_zone: 'Europe/Paris',
+          wait_for_network: false,
+          wait_for_power: false,
           compression: 'zstd:3',
           key_id: null,
           retention: GFS,

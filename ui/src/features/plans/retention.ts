@@ -1,7 +1,7 @@
 /** The presets of "how long", and which one a set of rules is. */
 import type { Retention } from '../../backend'
 
-const nothing: Retention = {
+const nothing = {
   keep_last: null,
   keep_days: null,
   keep_hourly: null,
@@ -9,7 +9,7 @@ const nothing: Retention = {
   keep_weekly: null,
   keep_monthly: null,
   keep_yearly: null,
-}
+} satisfies Retention
 export const PRESETS = {
   gfs: { ...nothing, keep_daily: 7, keep_weekly: 4, keep_monthly: 12 },
   last30: { ...nothing, keep_last: 30 },
