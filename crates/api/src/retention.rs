@@ -3,9 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use coffre_engine::aim::aim;
+use coffre_engine::backup::made_by;
 use coffre_engine::context::Subject;
 use coffre_engine::retain::{self, Judged, Request, Retained, Work, zone_of};
 use coffre_model::backup::{Backup, BackupState, unusual};
+use coffre_model::journal::Author;
 use coffre_model::plan::Plan;
 use coffre_model::retention::{Departure, Fate, Question, Reason, Simulation, after_interval, simulate};
 use coffre_model::{Cancel, Code, Error, Id, Result};
@@ -141,6 +143,7 @@ impl Coffre {
             keep_days: asked.keep_days,
             confirmed: asked.confirmed,
             work: if asked.dry_run { Work::Look } else { Work::Choose },
+            author: self.engine.author,
         };
         let mut report = CleanupReport {
             dry_run: asked.dry_run,
@@ -194,7 +197,7 @@ impl Coffre {
     pub fn retain_after(&self, backup: &Backup, cancel: &Cancel) -> Option<AfterBackup> {
         let plan = backup.plan_id.filter(|_| backup.state == BackupState::Verified)?;
         let retained = match self.engine.catalogue.plan(&plan.to_string()) {
-            Ok(plan) => self.retain_plan(&plan, Work::Choose, cancel),
+            Ok(plan) => self.retain_plan(&plan, Work::Choose, made_by(&self.engine, backup.trigger), cancel),
             // Removed while it ran: its rules are gone with it.
             Err(error) if error.code() == Code::NotFound => return None,
             Err(error) => Err(error),
@@ -211,7 +214,7 @@ impl Coffre {
         })
     }
 
-    fn retain_plan(&self, plan: &Plan, work: Work, cancel: &Cancel) -> Result<Option<Retained>> {
+    fn retain_plan(&self, plan: &Plan, work: Work, author: Author, cancel: &Cancel) -> Result<Option<Retained>> {
         let chosen = || -> Result<bool> {
             let seen = self.engine.catalogue.candidates(&plan.source_id)?;
             Ok(seen.iter().any(|b| b.plan == Some(plan.id) && b.leaving.is_some()))
@@ -224,6 +227,7 @@ impl Coffre {
             keep_days: None,
             confirmed: false,
             work,
+            author,
         };
         retain::retain(&self.engine, plan, &request, cancel).map(Some)
     }
@@ -241,7 +245,10 @@ impl Coffre {
                 Err(error) if error.code() == Code::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            found.extend(self.retain_plan(&plan, Work::Due, cancel)?.map(|retained| after(&retained)));
+            found.extend(
+                self.retain_plan(&plan, Work::Due, Author::Schedule, cancel)?
+                    .map(|retained| after(&retained)),
+            );
         }
         Ok(found)
     }
@@ -260,7 +267,10 @@ impl Coffre {
                 (Some(newest), Some(before)) if newest > before => Work::Choose,
                 _ => Work::Due,
             };
-            found.extend(self.retain_plan(&plan, work, cancel)?.map(|retained| after(&retained)));
+            found.extend(
+                self.retain_plan(&plan, work, Author::Schedule, cancel)?
+                    .map(|retained| after(&retained)),
+            );
         }
         Ok(found)
     }

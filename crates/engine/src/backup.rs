@@ -152,7 +152,12 @@ pub fn back_up(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
 
 /// Who made it, for the journal: nobody pressed a button where a schedule did it.
 fn author(engine: &Engine, job: &Job) -> Author {
-    match job.trigger {
+    made_by(engine, job.trigger)
+}
+
+/// The same, by what started it.
+pub fn made_by(engine: &Engine, trigger: Trigger) -> Author {
+    match trigger {
         Trigger::Scheduled | Trigger::CatchUp => Author::Schedule,
         _ => engine.author,
     }

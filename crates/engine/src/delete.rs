@@ -1,6 +1,7 @@
 //! Deleting a backup: refused for what must not go, then in an order that a crash cannot turn into an artifact without a manifest.
 
 use coffre_model::backup::{Backup, BackupState, CopyState};
+use coffre_model::journal::Author;
 use coffre_model::naming::manifest_key;
 use coffre_model::{Cancel, Code, Error, Id, Result};
 
@@ -28,15 +29,15 @@ pub fn delete(engine: &Engine, backup: &Backup, cancel: &Cancel) -> Result<Backu
         BackupState::Deleted => return Err(Error::new(Code::NotFound, "already_deleted").with("backup", backup.code.as_str())),
         _ => engine.catalogue.begin_delete_unless_last(&backup.id, &lease)?,
     };
-    finish(engine, &backup, &lease, cancel)
+    finish(engine, &backup, &lease, engine.author, cancel)
 }
 
-/// Deletes a backup that retention chose, if it is due and nobody has taken it back meanwhile; nothing then. Every destination is asked
+/// Deletes a backup that retention chose, for `author`, if it is due and nobody has taken it back meanwhile; nothing then. Every destination is asked
 /// first: where one does not answer, nothing of the backup is touched.
 ///
 /// # Errors
 /// Those of [`delete`].
-pub fn delete_chosen(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<Option<Backup>> {
+pub fn delete_chosen(engine: &Engine, id: &Id, author: Author, cancel: &Cancel) -> Result<Option<Backup>> {
     let backup = engine.catalogue.backup(&id.to_string())?;
     let lease = lock(engine, &backup, cancel)?;
     let backup = engine.catalogue.backup(&id.to_string())?;
@@ -58,17 +59,17 @@ pub fn delete_chosen(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<Option
         .map_err(|e| e.or_with("backup", backup.code.as_str()))?;
     }
     let backup = engine.catalogue.begin_delete_unless_last(&backup.id, &lease)?;
-    finish(engine, &backup, &lease, cancel).map(Some)
+    finish(engine, &backup, &lease, author, cancel).map(Some)
 }
 
-fn finish(engine: &Engine, backup: &Backup, lease: &Lease, cancel: &Cancel) -> Result<Backup> {
+fn finish(engine: &Engine, backup: &Backup, lease: &Lease, author: Author, cancel: &Cancel) -> Result<Backup> {
     let outcome = remove_copies(engine, backup, lease, cancel);
     let subject = Subject {
         kind: "backup",
         id: Some(&backup.id),
         name: backup.code.as_str(),
     };
-    engine.record("backup.delete", subject, outcome.as_ref().err())?;
+    engine.record_by(author, "backup.delete", subject, outcome.as_ref().err())?;
     outcome?;
     engine.catalogue.backup(&backup.id.to_string())
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use coffre_model::backup::{BackupState, CopyState};
+use coffre_model::journal::Author;
 use coffre_model::plan::Plan;
 use coffre_model::protection::interval;
 use coffre_model::retention::{Candidate, Clock, Doubt, Fate, Question, Reason, Rule, Verdict, decide, doubt, implausible};
@@ -32,6 +33,8 @@ pub struct Request {
     pub confirmed: bool,
     /// What is to be done.
     pub work: Work,
+    /// Who does it, for the journal.
+    pub author: Author,
 }
 
 /// How far retention goes.
@@ -90,7 +93,7 @@ pub fn retain(engine: &Engine, plan: &Plan, request: &Request, cancel: &Cancel) 
         cancel.check()?;
         if let Some(mut retained) = choose(engine, plan, request)? {
             if retained.stopped.is_none() && request.work != Work::Look {
-                remove_due(engine, plan, &mut retained, request.keep_days.is_some(), cancel)?;
+                remove_due(engine, plan, &mut retained, request, cancel)?;
             }
             return Ok(retained);
         }
@@ -121,7 +124,7 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
         // Without its zone nobody knows its days: this plan stands still, and others do not.
         Err(error) => {
             if request.work != Work::Look {
-                hold(engine, plan, &error)?;
+                hold(engine, plan, request.author, &error)?;
             }
             return Ok(Some(Retained {
                 stopped: Some(error),
@@ -171,7 +174,7 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
         return Ok(Some(retained));
     }
     if let Some(error) = &retained.stopped {
-        hold(engine, plan, error)?;
+        hold(engine, plan, request.author, error)?;
         return Ok(Some(retained));
     }
     let choices = choices(&seen, &retained.judged);
@@ -185,7 +188,7 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
         } else {
             "retention.resume"
         };
-        record(engine, action, plan, None)?;
+        record(engine, action, plan, request.author, None)?;
     }
     for choice in choices {
         let backup = engine.catalogue.backup(&choice.id.to_string())?;
@@ -199,26 +202,26 @@ fn choose(engine: &Engine, plan: &Plan, request: &Request) -> Result<Option<Reta
             id: Some(&choice.id),
             name: backup.code.as_str(),
         };
-        engine.record(action, subject, None)?;
+        engine.record_by(request.author, action, subject, None)?;
     }
     Ok(Some(retained))
 }
 
 /// Writes down why a plan's retention stands still; in the journal only where that is news.
-fn hold(engine: &Engine, plan: &Plan, error: &Error) -> Result<()> {
+fn hold(engine: &Engine, plan: &Plan, author: Author, error: &Error) -> Result<()> {
     if engine.catalogue.hold_retention(&plan.id, (engine.now)(), error)? {
-        record(engine, "retention.stop", plan, Some(error))?;
+        record(engine, "retention.stop", plan, author, Some(error))?;
     }
     Ok(())
 }
 
-fn record(engine: &Engine, action: &str, plan: &Plan, error: Option<&Error>) -> Result<()> {
+fn record(engine: &Engine, action: &str, plan: &Plan, author: Author, error: Option<&Error>) -> Result<()> {
     let subject = Subject {
         kind: "plan",
         id: Some(&plan.id),
         name: &plan.name,
     };
-    engine.record(action, subject, error)
+    engine.record_by(author, action, subject, error)
 }
 
 /// Marks what a person asked for: everything of the plan that is older than so many days. What protects a backup still does.
@@ -339,7 +342,8 @@ fn usual(plan: &Plan, question: &Question<'_>, before: Option<DateTime<Utc>>) ->
 }
 
 /// Removes what is due. Where a person asked for something, that alone: nothing else was decided on.
-fn remove_due(engine: &Engine, plan: &Plan, retained: &mut Retained, asked: bool, cancel: &Cancel) -> Result<()> {
+fn remove_due(engine: &Engine, plan: &Plan, retained: &mut Retained, request: &Request, cancel: &Cancel) -> Result<()> {
+    let asked = request.keep_days.is_some();
     let now = (engine.now)();
     // Newest first, as they were decided: what builds on others is newer than they are.
     let due: Vec<Id> = retained
@@ -351,13 +355,13 @@ fn remove_due(engine: &Engine, plan: &Plan, retained: &mut Retained, asked: bool
         .collect();
     if !due.is_empty() && !proof_is_there(engine, &retained.judged, cancel)? {
         let error = Error::new(Code::Refused, "retention_proof_gone").with("plan", plan.name.as_str());
-        hold(engine, plan, &error)?;
+        hold(engine, plan, request.author, &error)?;
         retained.stopped = Some(error);
         return Ok(());
     }
     for id in due {
         cancel.check()?;
-        match delete_chosen(engine, &id, cancel) {
+        match delete_chosen(engine, &id, request.author, cancel) {
             Ok(Some(_)) => retained.removed.push(id),
             // Taken back, or removed, by somebody else meanwhile.
             Ok(None) => {}
