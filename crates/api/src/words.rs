@@ -270,6 +270,17 @@ impl Words {
             Times::Hourly(minutes) if minutes.as_slice() == [0] => self.text("schedule.hourly"),
             Times::Hourly(minutes) => self.say("schedule.hourly_at", &[("minutes", plain(minutes).into())]),
             Times::At(times) => self.say("schedule.at", &[("times", self.listed(times.iter().map(time)).into())]),
+            Times::Between(n, from, to) => {
+                let key = match n {
+                    1 => "schedule.each_minute_between",
+                    60 => "schedule.hourly_between",
+                    _ => "schedule.minutes_between",
+                };
+                self.say(
+                    key,
+                    &[("n", (*n).into()), ("from", time(from).into()), ("to", time(to).into())],
+                )
+            }
             Times::Within(minutes, hours) => self.say(
                 "schedule.within",
                 &[("minutes", plain(minutes).into()), ("hours", plain(hours).into())],

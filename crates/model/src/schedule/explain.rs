@@ -31,6 +31,8 @@ pub enum Times {
     Hourly(Vec<u32>),
     /// At these times, hour and minute.
     At(Vec<(u32, u32)>),
+    /// Every so many minutes (60: every hour), from one time of day to another, both included.
+    Between(u32, (u32, u32), (u32, u32)),
     /// At these minutes of these hours.
     Within(Vec<u32>, Vec<u32>),
 }
@@ -60,6 +62,19 @@ fn step(set: &Set, end: u32) -> Option<u32> {
     steps.then_some(n)
 }
 
+/// A stretch of the day: hours without a gap, and minutes that go on from one hour to the next.
+fn between(minutes: &[u32], step: Option<u32>, hours: &[u32]) -> Option<Times> {
+    let (&first, &last) = (hours.first()?, hours.last()?);
+    if last == first || (last - first) as usize + 1 != hours.len() {
+        return None;
+    }
+    match (minutes, step) {
+        (&[minute], _) => Some(Times::Between(60, (first, minute), (last, minute))),
+        (_, Some(n)) => Some(Times::Between(n, (first, 0), (last, 60 - n))),
+        _ => None,
+    }
+}
+
 impl Fields {
     pub(super) fn explanation(&self) -> Explanation {
         Explanation {
@@ -83,7 +98,7 @@ impl Fields {
                 let times = hours.iter().flat_map(|hour| minutes.iter().map(|minute| (*hour, *minute)));
                 Times::At(times.collect())
             }
-            _ => Times::Within(minutes, hours),
+            _ => between(&minutes, step(&self.minutes, 60), &hours).unwrap_or(Times::Within(minutes, hours)),
         }
     }
 

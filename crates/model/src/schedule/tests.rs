@@ -224,7 +224,12 @@ fn what_an_expression_says() {
     assert_eq!(said("0 3 1-31 * *").days, Days::Every);
     assert_eq!(said("0 3 1-31 * mon").days, Days::Every);
     assert_eq!(said("0 3 1 1,7 *").months, [1, 7]);
-    assert!(matches!(said("*/5 8-18 * * *").times, Times::Within(..)));
+    assert_eq!(said("*/5 8-18 * * *").times, Times::Between(5, (8, 0), (18, 55)));
+    assert_eq!(said("* 8-9 * * *").times, Times::Between(1, (8, 0), (9, 59)));
+    assert_eq!(said("15 8-18 * * *").times, Times::Between(60, (8, 15), (18, 15)));
+    assert!(matches!(said("*/5 8-10,12 * * *").times, Times::Within(..)));
+    assert!(matches!(said("1,7 8-18 * * *").times, Times::Within(..)));
+    assert!(matches!(said("*/5 8 * * *").times, Times::Within(..)));
 }
 
 /// One year and more in three zones, with both changes of clock: against a walk through every minute of real time.
