@@ -106,7 +106,13 @@ fn judge(moment: HookMoment, program: &str, limit: u64, ended: Commanded) -> (Op
     let error = match (ended.success, ended.timed_out) {
         (true, _) => None,
         (false, true) => Some(Error::new(Code::Stalled, "hook_slow").with("seconds", limit)),
-        (false, false) => Some(Error::new(Code::DumpFailed, "hook_failed").with("status", ended.status.as_str())),
+        (false, false) => {
+            let text = match ended.output.trim().is_empty() {
+                true => "hook_failed_silent",
+                false => "hook_failed",
+            };
+            Some(Error::new(Code::DumpFailed, text).with("status", ended.status.as_str()))
+        }
     };
     let error = error.map(|error| {
         error

@@ -32,7 +32,12 @@ fn inside(test: &str, around: &[&str]) -> Option<std::path::PathBuf> {
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // A copy that every user may execute, wherever the build folder lies.
     let program = place.path().join("test");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // Copied by a process of its own: one that another test starts meanwhile would hold the file open for writing, and nobody could run it.
+    let copied = Command::new("cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     let folder = place.path().join("folder");
     fs::create_dir(&folder).unwrap();
     let mut words: Vec<&std::ffi::OsStr> = around.iter().map(std::ffi::OsStr::new).collect();
