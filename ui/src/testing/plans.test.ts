@@ -71,6 +71,24 @@ describe('when', () => {
     expect(await screen.findByRole('button', { name: 'Pause schedules' })).toBeTruthy()
   })
 
+  it('commands around a run are one argument a line, kept, and taken out again', async () => {
+    const { memory, user } = await start(NIGHTLY, { now: NOON })
+    const before = await screen.findByLabelText('Before')
+    expect(screen.queryByLabelText('Seconds, at most')).toBeNull()
+    await user.type(before, '/usr/bin/systemctl{Enter}stop{Enter}the shop{Enter}')
+    await user.tab()
+    await user.selectOptions(await screen.findByLabelText('If the one before fails'), 'continue')
+    await accessible()
+    await user.click(screen.getByRole('button', { name: 'Save' }))
+    await waitFor(() => expect(window.location.hash).toBe('#/plans'))
+    expect(memory.plan(id(NIGHTLY)).plan.hooks).toEqual({
+      before: ['/usr/bin/systemctl', 'stop', 'the shop'],
+      after: [],
+      limit_seconds: 60,
+      on_failure: 'continue',
+    })
+  })
+
   it('what is due and waits says for what, in the list, in the form and on the overview', async () => {
     const waits = /^Due .*, will run when there is a network\.$/
     await start('/plans', { now: NOON })

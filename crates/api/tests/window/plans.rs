@@ -63,6 +63,26 @@ impl Planned {
 }
 
 #[test]
+fn a_form_has_commands_and_takes_them_out_again() {
+    let planned = planned();
+    let edited = |hooks: Value| {
+        let mut draft = plan_draft("nightly", &planned.source, &[&planned.folder]);
+        draft["hooks"] = hooks;
+        planned
+            .desk
+            .ask("edit_plan", json!({"id": planned.plan["id"], "draft": draft}))
+    };
+    let hooks = json!({"before": ["/bin/true", "a b"], "after": [], "limit_seconds": 60, "on_failure": "abort"});
+    assert_eq!(edited(hooks.clone())["hooks"], hooks);
+    assert_eq!(edited(Value::Null)["hooks"], hooks, "nothing was said");
+    let wrong = json!({"before": ["bin/x"], "after": [], "limit_seconds": 60, "on_failure": "abort"});
+    let preview = planned.preview(|draft| draft["hooks"] = wrong);
+    assert_eq!(preview["errors"]["hooks"]["text"], "hook_program");
+    let none = json!({"before": [], "after": [], "limit_seconds": 60, "on_failure": "abort"});
+    assert_eq!(edited(none)["hooks"], Value::Null);
+}
+
+#[test]
 fn a_form_says_weekdays_days_minutes_and_what_is_waited_for() {
     let planned = planned();
     let desk = &planned.desk;
