@@ -20,6 +20,7 @@ fn night(n: i64) -> DateTime<Utc> {
 /// Every later command believes that it is this time.
 fn at(coffre: &mut Coffre, time: DateTime<Utc>) {
     let time = time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    crate::schedule::forget_dead_clocks();
     coffre.under(["faketime", "--exclude-monotonic", &time].map(Into::into).to_vec());
 }
 

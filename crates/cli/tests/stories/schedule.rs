@@ -11,8 +11,24 @@ use crate::shop::{address, backups, files, large, protected, text};
 
 const SIGTERM: i32 = 15;
 
+/// libfaketime names what it shares by the process, and a process that was killed leaves it behind: the next one with the same number cannot
+/// begin (`sem_open: File exists`). What belongs to nobody any more goes.
+pub(crate) fn forget_dead_clocks() {
+    for entry in std::fs::read_dir("/dev/shm").unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let number = name
+            .strip_prefix("faketime_shm_")
+            .or_else(|| name.strip_prefix("sem.faketime_sem_"));
+        if number.is_some_and(|number| !std::path::Path::new("/proc").join(number).exists()) {
+            // Somebody else's story may have been quicker.
+            let _gone_already = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// What follows is told this time by its clock, which goes on from there. Not by the program `faketime`: signals would reach that alone.
 fn faked(time: &str) -> Vec<std::ffi::OsString> {
+    forget_dead_clocks();
     let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"]
         .iter()
         .map(|folder| format!("{folder}/faketime/libfaketimeMT.so.1"))
