@@ -2,44 +2,13 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { answerDialog, coffre, folder, Key, open, test, until } from './desktop.mjs'
+import { pictures as look } from './look.mjs'
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-async function findings(desk) {
-  await desk.driver.executeScript(AXE)
-  return desk.driver.executeAsyncScript(`
-    const done = arguments[0]
-    window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })
-      .then((r) => done(r.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target).join(' | '))), (e) => done([String(e)]))`)
-}
-
-/** Pictures of what is shown: both languages and themes, wide and narrow. Nothing is wider than its window, and axe finds nothing. */
 const problems = []
-async function pictures(desk, name) {
-  const set = async (key, value, is) => {
-    await desk.invoke('set_setting', { args: { key, value } })
-    await until(`${key} ${value}`, () => desk.driver.executeScript(is, value))
-  }
-  for (const language of ['fr', 'en']) {
-    await set('language', language, 'return document.documentElement.lang === arguments[0]')
-    for (const theme of ['dark', 'light']) {
-      await set('theme', theme, 'return document.documentElement.dataset.theme === arguments[0]')
-      for (const width of [960, 1280]) {
-        await desk.resize(width, 832)
-        await until('the size', async () => Math.abs((await desk.driver.executeScript('return innerWidth')) - width) < 20)
-        await desk.picture(`${name}.${language}.${theme}${width < 1000 ? '.960' : ''}`)
-        const wider = await desk.driver.executeScript(
-          'return [document.documentElement, ...document.querySelectorAll(".ed-form,.ed-side,.filters,main .card")].filter((e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.className || "page")',
-        )
-        if (wider.length) problems.push(`${name} ${language} ${width}: wider than the window: ${wider}`)
-      }
-      for (const finding of await findings(desk)) problems.push(`${name} ${language} ${theme}: ${finding}`)
-    }
-  }
-}
+const pictures = async (desk, name) => problems.push(...(await look(desk, name, '.ed-form,.ed-side,.filters,main .card')))
 
 /** Forty nights of a plan, what became of each of them, and two in the bin: as if time had passed. */
 function nights(home) {
