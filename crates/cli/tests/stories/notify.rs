@@ -289,7 +289,10 @@ fn a_reminder_comes_after_its_time_and_a_paused_channel_is_silent() {
     mend_shop(&db);
     coffre.ok(["backup", "--source", "shop"]);
     assert_eq!(events().len(), 2);
+    // Each command begins at the time that it is told: what a slow one wrote down must not lie ahead of the next.
+    clock(&mut coffre, "2026-11-18 12:02:00");
     coffre.ok(["channel", "resume", "hook"]);
+    clock(&mut coffre, "2026-11-18 12:03:00");
     coffre.json(["scheduler", "run"]);
     assert_eq!(
         events()[2],
