@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { answerDialog, coffre, folder, Key, open, test, until } from './desktop.mjs'
 import { pictures as look } from './look.mjs'
 
-
 const problems = []
 const pictures = async (desk, name) => problems.push(...(await look(desk, name, '.ed-form,.ed-side,.filters,main .card')))
 
