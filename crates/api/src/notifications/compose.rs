@@ -387,6 +387,15 @@ mod tests {
     use coffre_model::channel::{ChannelSettings, DeliveryState, Wants};
     use coffre_model::{Code, Error, Id};
 
+    #[test]
+    fn every_reason_for_worry_is_said_in_both_languages() {
+        let words = [Words::new(Language::En), Words::new(Language::Fr)];
+        for cause in coffre_model::protection::ProtectionCause::ALL {
+            let said = words.each_ref().map(|words| words.find(&format!("notices.cause.{cause}")));
+            assert!(said.iter().all(Option::is_some) && said[0] != said[1], "{cause}: {said:?}");
+        }
+    }
+
     fn composed(language: &str, message: Vec<Event>) -> Composed {
         let now = "2026-11-21T08:00:00Z".parse().unwrap();
         let channel = Channel {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use coffre_engine::aim::aim;
-use coffre_engine::scheduler::drills::failed_drill;
 use coffre_engine::scheduler::ledger;
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::destination::Destination;
@@ -101,13 +100,7 @@ impl Coffre {
     /// # Errors
     /// The catalogue's own.
     pub fn with_protection(&self, sources: Vec<Source>) -> Result<Vec<ProtectedSource>> {
-        let around = Around {
-            plans: self.plans()?,
-            destinations: self.destinations()?,
-            silent: BTreeSet::new(),
-            mounts: Mounts::now(),
-            now: (self.engine.now)(),
-        };
+        let around = Around::as_recorded(self)?;
         let judged = |source: Source| {
             Ok(ProtectedSource {
                 protection: protection(self, &source, &around)?,
@@ -151,7 +144,6 @@ pub(crate) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
     let newest = catalogue.latest_proof(source)?;
     let last = catalogue.last_run_here(source)?;
     let elsewhere = newest.is_none() && catalogue.latest(&source.id, true)?.is_some();
-    let rehearsed = failed_drill(&coffre.engine, source)?;
     let plans: Vec<&Plan> = around.plans_of(&source.id).collect();
     let copies = newest.iter().flat_map(|backup| &backup.copies);
     let copies = copies.filter(|copy| copy.state == CopyState::Verified);
@@ -166,13 +158,14 @@ pub(crate) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
     });
     let began = newest.as_ref().map(|backup| backup.started_at);
     let ledger = ledger(&coffre.engine, source, plans.iter().copied(), began, around.now)?;
-    let drill = catalogue.last_ended_drill(source)?;
+    let rehearsed = catalogue.last_ended_drill(source)?;
+    let refuted = rehearsed.as_ref().filter(|drill| drill.says_it_does_not_hold());
     let evidence = Evidence {
         plans: ledger.asked,
         paused: ledger.paused,
         unusual: newest.as_ref().is_some_and(Backup::is_unusual),
-        drilled: match &drill {
-            Some(_) if rehearsed.is_some() => Drilled::Failed,
+        drilled: match &rehearsed {
+            Some(_) if refuted.is_some() => Drilled::Failed,
             Some(_) => Drilled::Done,
             // Of what it pointed to before: that restores work here was seen.
             None if catalogue.last_drill_of_source(&source.id, false)?.is_some() => Drilled::Done,
@@ -225,12 +218,12 @@ pub(crate) fn protection(coffre: &Coffre, source: &Source, around: &Around) -> R
             skipped: ledger.unkept.skipped,
             since,
         }),
-        error_backup_id: match (&judgement.cause, &rehearsed) {
-            (Some(ProtectionCause::DrillFailed), Some((drill, _))) => Some(drill.backup_id),
+        error_backup_id: match (judgement.cause, refuted) {
+            (Some(ProtectionCause::DrillFailed), Some(drill)) => Some(drill.backup_id),
             _ => open.as_ref().map(|backup| backup.id),
         },
-        error: match (judgement.cause, rehearsed) {
-            (Some(ProtectionCause::DrillFailed), Some((_, error))) => Some(error),
+        error: match (judgement.cause, refuted) {
+            (Some(ProtectionCause::DrillFailed), Some(drill)) => drill.error.clone(),
             _ => open.and_then(|backup| backup.error),
         },
     })

@@ -7,7 +7,7 @@ use coffre_model::backup::Backup;
 use coffre_model::drill::{Drill, DrillState};
 use coffre_model::source::Source;
 use coffre_model::throw_away::Need;
-use coffre_model::{Cancel, Code, Error, Id, Result};
+use coffre_model::{Cancel, Code, Id, Result};
 
 use super::conditions::mains_are_missing;
 use super::standing::paused_at;
@@ -115,21 +115,10 @@ fn can_be_rehearsed(engine: &Engine, source: &Source, backup: &Backup) -> Result
     Ok(kind.can_throw_away(&need, &access)?.is_ok())
 }
 
-/// The drill for which a source is at risk: the last one of what it points to now, where it found its backup not to hold.
-///
-/// # Errors
-/// The catalogue's own.
-pub fn failed_drill(engine: &Engine, source: &Source) -> Result<Option<(Drill, Error)>> {
-    let last = engine.catalogue.last_ended_drill(source)?;
-    Ok(last.filter(Drill::says_it_does_not_hold).and_then(|drill| {
-        let error = drill.error.clone()?;
-        Some((drill, error))
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffre_model::Error;
 
     #[test]
     fn when_a_source_is_due() {
