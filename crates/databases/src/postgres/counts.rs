@@ -20,14 +20,12 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 4 << 20;
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Begins a transaction in which everything is seen as it is at its first query.
-pub(crate) fn begin(session: &mut Session) -> Result<()> {
+fn begin(session: &mut Session) -> Result<()> {
     session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
     let series = session.version().series;
     for (since, setting) in [
         // Rows hidden by a policy would be rows lost: an error instead.
         (10, "row_security = off"),
-        // Counting must not take the processors away from the dump.
-        (10, "max_parallel_workers_per_gather = 0"),
         (12, "jit = off"),
     ] {
         if series.0 >= since {
@@ -35,6 +33,15 @@ pub(crate) fn begin(session: &mut Session) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same, for counting while a dump is made: it must not take the processors away from the dump.
+pub(crate) fn begin_beside_dump(session: &mut Session) -> Result<()> {
+    begin(session)?;
+    match session.version().series.0 {
+        10.. => session.run("SET LOCAL max_parallel_workers_per_gather = 0"),
+        _ => Ok(()),
+    }
 }
 
 /// Rows of each table, in the session's transaction. The tables should be locked (ACCESS SHARE) by it.

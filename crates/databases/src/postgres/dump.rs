@@ -168,7 +168,7 @@ fn take_snapshot(mut session: Session, plan: &Plan<'_>) -> Result<Snapshot> {
     let mut tries = LOCK_TRIES;
     let selection = loop {
         let known = choose(&mut session, plan.options)?;
-        counts::begin(&mut session)?;
+        counts::begin_beside_dump(&mut session)?;
         let locked = lock(&mut session, &locked_kinds(&known)).and_then(|()| {
             // The first query of the transaction: from here on everything is seen as it is now.
             let selection = choose(&mut session, plan.options)?;
