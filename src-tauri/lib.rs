@@ -19,6 +19,7 @@
 mod arguments;
 mod desktop;
 mod drawing;
+mod font;
 mod ipc;
 mod login;
 mod main_window;

@@ -8,7 +8,7 @@ use tauri::webview::NewWindowResponse;
 use tauri::{AppHandle, Manager, Url, WebviewUrl, WebviewWindow, WebviewWindowBuilder, WindowEvent};
 
 use crate::desktop::Desktop;
-use crate::{notifications, page};
+use crate::{font, notifications, page};
 
 /// The window's name.
 pub(crate) const LABEL: &str = "main";
@@ -39,6 +39,7 @@ fn bring_forward(window: &WebviewWindow) -> tauri::Result<()> {
 
 fn make(app: &AppHandle) -> tauri::Result<WebviewWindow> {
     let desktop = Arc::clone(&app.state::<Arc<Desktop>>());
+    let fonts = font::of_desktop();
     let window = WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
         .title("Coffre")
         .inner_size(SIZE.0, SIZE.1)
@@ -47,7 +48,7 @@ fn make(app: &AppHandle) -> tauri::Result<WebviewWindow> {
         // Nothing but our own pages, in no other window.
         .on_navigation(is_ours)
         .on_new_window(|_, _| NewWindowResponse::Deny)
-        .on_web_resource_request(move |request, response| page::complete(&desktop, &request, response))
+        .on_web_resource_request(move |request, response| page::complete(&desktop, fonts.as_deref(), &request, response))
         .build()?;
     let handle = app.clone();
     window.on_window_event(move |event| {

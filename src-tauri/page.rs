@@ -13,8 +13,13 @@ use crate::desktop::Desktop;
 /// The page waits no longer for them: Coffre may still be opening, and it can ask.
 const PATIENCE: Duration = Duration::from_millis(150);
 
-/// Puts the first answers into the page, where they are there in time. Everything else is handed on as it is.
-pub(crate) fn complete(desktop: &Arc<Desktop>, request: &Request<Vec<u8>>, response: &mut Response<Cow<'static, [u8]>>) {
+/// Puts the fonts of the desktop into the page, and the first answers where they are there in time. Everything else is handed on as it is.
+pub(crate) fn complete(
+    desktop: &Arc<Desktop>,
+    fonts: Option<&str>,
+    request: &Request<Vec<u8>>,
+    response: &mut Response<Cow<'static, [u8]>>,
+) {
     if request.uri().path() != "/" {
         return;
     }
@@ -26,9 +31,15 @@ pub(crate) fn complete(desktop: &Arc<Desktop>, request: &Request<Vec<u8>>, respo
             let _too_late = sender.send(window.first_answers());
         }
     });
-    if let (Ok(_), Ok(answers)) = (asked, receiver.recv_timeout(PATIENCE))
-        && let Some(page) = with_answers(response.body(), &answers)
-    {
+    let mut answers = match asked.map(|_| receiver.recv_timeout(PATIENCE)) {
+        Ok(Ok(answers)) => answers,
+        // It asks for them.
+        _ => Value::Object(serde_json::Map::new()),
+    };
+    if let (Some(fonts), Value::Object(answers)) = (fonts, &mut answers) {
+        answers.insert("desktop_fonts".to_owned(), fonts.into());
+    }
+    if let Some(page) = with_answers(response.body(), &answers) {
         *response.body_mut() = Cow::Owned(page);
     }
 }

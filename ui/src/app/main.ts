@@ -1,12 +1,12 @@
 import { mount } from 'svelte'
 import { setBackend } from '../backend'
-import { answeredFirst, firstAnswers, firstLanguage } from '../backend/first'
+import { answeredFirst, firstAnswers, firstLanguage, inDesktopFonts } from '../backend/first'
 import { tauriBackend } from '../backend/tauri'
 import { setLanguage } from '../i18n/index.svelte'
 import App from './App.svelte'
 import './app.css'
 
-const answers = firstAnswers()
+const answers = inDesktopFonts(firstAnswers())
 
 /** The real backend in the application; the one in memory where there is none, which production leaves out altogether. */
 async function choose() {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Backend } from './backend'
-import { answeredFirst, firstAnswers, firstLanguage } from './first'
+import { answeredFirst, firstAnswers, firstLanguage, inDesktopFonts } from './first'
 
 const settings = (language: string) => [{ key: 'language', value: language }]
 
@@ -31,6 +31,16 @@ describe('the answers that lie in the page', () => {
     expect(firstLanguage({ list_settings: settings('fr'), about: { system_language: 'en' } })).toBe('fr')
     expect(firstLanguage({ list_settings: settings('system'), about: { system_language: 'fr' } })).toBe('fr')
     expect(firstLanguage({})).toBeUndefined()
+  })
+
+  it('are written in the fonts of the desktop, where the page knows them', () => {
+    const { style } = document.documentElement
+    expect(inDesktopFonts({ about: 1 })).toEqual({ about: 1 })
+    expect(style.getPropertyValue('--font-ui')).toBe('')
+    expect(inDesktopFonts({ about: 1, desktop_fonts: '"Cantarell", sans-serif' })).toEqual({ about: 1 })
+    expect(style.getPropertyValue('--font-ui')).toBe('"Cantarell", sans-serif')
+    style.removeProperty('--font-ui')
+    style.removeProperty('--font-mono')
   })
 
   it('serve until the first picture is there; then the backend is heard, and answers everything', async () => {

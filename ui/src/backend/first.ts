@@ -30,6 +30,21 @@ export function firstAnswers(page: Document = document): Record<string, unknown>
   return element?.textContent ? (JSON.parse(element.textContent) as Record<string, unknown>) : {}
 }
 
+/**
+ * Writes in the fonts of the desktop, where the page knows them: the web view of Linux does not, and looks for other names in vain, in each
+ * size and weight. Answers what else lay in the page.
+ */
+export function inDesktopFonts(
+  { desktop_fonts: fonts, ...answers }: Record<string, unknown>,
+  page: Document = document,
+): Record<string, unknown> {
+  if (typeof fonts === 'string') {
+    page.documentElement.style.setProperty('--font-ui', fonts)
+    page.documentElement.style.setProperty('--font-mono', 'monospace')
+  }
+  return answers
+}
+
 /** The language that the answers ask for, where they do. */
 export function firstLanguage(answers: Record<string, unknown>): 'en' | 'fr' | undefined {
   const wish = (answers.list_settings as SettingRow[] | undefined)?.find((row) => row.key === 'language')?.value
