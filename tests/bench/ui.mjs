@@ -63,7 +63,7 @@ function large(from) {
 const stat = (pid) => {
   const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const rest = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return { parent: Number(rest[1]), ticks: Number(rest[11]) + Number(rest[12]) }
+  return { parent: Number(rest[1]) }
 }
 /** A process and everything it started. */
 function family(root) {
@@ -81,15 +81,23 @@ function family(root) {
 }
 /** Memory of a family in MB: what only it has, and its part of what is shared. */
 const memory = (pids) => pids.reduce((sum, pid) => sum + Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]), 0) / 1000
-/** CPU of a family in milliseconds since it began. */
-const cpu = (pids) => pids.reduce((sum, pid) => sum + stat(pid).ticks * 10, 0)
+/** CPU of each thread of a family in milliseconds since it began: the scheduler's own count, in nanoseconds, not the clock's ticks. */
+const cpu = (pids) => new Map(pids.flatMap((pid) => threads(pid, 'schedstat').map(([task, text]) => [task, Number(text.split(' ')[0]) / 1e6])))
+/** What a file of each thread of a process says. */
+function threads(pid, file) {
+  return readdirSync(`/proc/${pid}/task`).flatMap((task) => {
+    try {
+      return [[task, readFileSync(`/proc/${pid}/task/${task}/${file}`, 'utf8')]]
+    } catch {
+      // It ended while we looked.
+      return []
+    }
+  })
+}
+/** How much more it is now. A thread that ended meanwhile takes its part along; one that began brings its own. */
+const more = (before, now) => [...now].reduce((sum, [task, value]) => sum + value - (before.get(task) ?? 0), 0)
 /** How often each thread of a process went to sleep so far. */
-const sleeps = (pid) =>
-  new Map(
-    readdirSync(`/proc/${pid}/task`).map((task) => [task, Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8'))[1])]),
-  )
-/** How often threads woke since then. One that ended meanwhile takes its count along; one that began brings its own. */
-const wakes = (pid, before) => [...sleeps(pid)].reduce((sum, [task, count]) => sum + count - (before.get(task) ?? 0), 0)
+const sleeps = (pid) => new Map(threads(pid, 'status').map(([task, text]) => [task, Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(text)[1])]))
 
 /** Starts a program, leaves it alone, and sees what it takes. */
 async function resting(program, home) {
@@ -101,7 +109,7 @@ async function resting(program, home) {
     const own = memory([child.pid])
     const [before, woken] = [cpu(pids), sleeps(child.pid)]
     await sleep(REST * 1000)
-    return { mb, own, processes: pids.length, cpu: cpu(pids) - before, wakes: wakes(child.pid, woken) / REST }
+    return { mb, own, processes: pids.length, cpu: more(before, cpu(pids)), wakes: more(woken, sleeps(child.pid)) / REST }
   } finally {
     process.kill(child.pid, 'SIGTERM')
     await new Promise((ended) => (child.exitCode === null && child.signalCode === null ? child.once('exit', ended) : ended()))

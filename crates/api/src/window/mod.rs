@@ -45,6 +45,7 @@ pub mod undos;
 mod watch;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -106,8 +107,8 @@ struct Inner {
     tools: Mutex<Option<Vec<ToolFound>>>,
     closing: AtomicBool,
     looking_around: AtomicBool,
-    /// How safe each source was when that was last looked at.
-    states: Mutex<Option<Vec<SafetyOf>>>,
+    /// How safe each source was when that was last looked at, or first shown.
+    states: Mutex<Option<Safety>>,
     /// What starts plans by itself; nothing before it was started and after the end.
     clockwork: Mutex<Option<Clockwork>>,
     /// The dead that could not be put to rest, and when that was tried.
@@ -116,12 +117,14 @@ struct Inner {
     unsettled: Mutex<Option<(Vec<Id>, Instant)>>,
 }
 
-/// A source, and how safe it is.
-type SafetyOf = (
+/// How safe each source is.
+type Safety = BTreeMap<
     Id,
-    coffre_model::protection::ProtectionState,
-    Option<coffre_model::protection::ProtectionCause>,
-);
+    (
+        coffre_model::protection::ProtectionState,
+        Option<coffre_model::protection::ProtectionCause>,
+    ),
+>;
 
 /// A look around that is over, also when it panicked: the next one must not be left out for ever.
 struct LookedAround<'a>(&'a Window);
@@ -371,9 +374,9 @@ impl Window {
         let states = self.around(coffre).and_then(|around| {
             let state = |source: &coffre_model::source::Source| {
                 let protection = protection::protection(coffre, source, &around)?;
-                Ok((source.id, protection.state, protection.cause))
+                Ok((source.id, (protection.state, protection.cause)))
             };
-            coffre.sources()?.iter().map(state).collect::<Result<Vec<_>>>()
+            coffre.sources()?.iter().map(state).collect::<Result<Safety>>()
         });
         match states {
             Ok(states) => {
@@ -388,6 +391,13 @@ impl Window {
             // Said by every command that needs the catalogue.
             Err(error) => tracing::warn!(%error, "see whether time has passed"),
         }
+    }
+
+    /// Whoever was shown this needs to be told only what is no longer so.
+    fn was_shown(&self, rows: &[sources::SourceRow]) {
+        let safety = |row: &sources::SourceRow| (row.source.id, (row.protection.state, row.protection.cause));
+        let mut seen = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get_or_insert_with(|| rows.iter().map(safety).collect());
     }
 
     /// Another process on this home may have died since the start: its runs must not look alive until the next one.

@@ -256,6 +256,7 @@ impl Window {
         let coffre = self.coffre()?;
         let around = self.around(&coffre)?;
         let sources = self.source_rows(&coffre, &around)?;
+        self.was_shown(&sources);
         let (calendar, sizes) = self.year(&coffre, around.now)?;
         Ok(Overview {
             protected: sources
