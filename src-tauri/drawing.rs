@@ -16,6 +16,19 @@ pub(crate) fn choose() {
     }
 }
 
+/// Where WebKit paints by itself, every step of a movement is painted, and an answer is seen a tenth of a second later for it: there, pages are
+/// told to do without, by the desktop's own switch, for this program only. To be called on the first thread, once GTK is there.
+pub(crate) fn choose_motion() {
+    #[cfg(target_os = "linux")]
+    {
+        use gtk::prelude::GtkSettingsExt;
+        let settings = gtk::is_initialized_main_thread().then(gtk::Settings::default).flatten();
+        if let Some(settings) = settings.filter(|_| !has_graphics_processor()) {
+            settings.set_gtk_enable_animations(false);
+        }
+    }
+}
+
 /// Whether a graphics processor can be used: through the kernel's render nodes, or by a driver that goes without them.
 #[cfg(target_os = "linux")]
 fn has_graphics_processor() -> bool {

@@ -8,7 +8,7 @@ use tauri::webview::NewWindowResponse;
 use tauri::{AppHandle, Manager, Url, WebviewUrl, WebviewWindow, WebviewWindowBuilder, WindowEvent};
 
 use crate::desktop::Desktop;
-use crate::{font, notifications, page};
+use crate::{drawing, font, notifications, page};
 
 /// The window's name.
 pub(crate) const LABEL: &str = "main";
@@ -40,6 +40,7 @@ fn bring_forward(window: &WebviewWindow) -> tauri::Result<()> {
 fn make(app: &AppHandle) -> tauri::Result<WebviewWindow> {
     let desktop = Arc::clone(&app.state::<Arc<Desktop>>());
     let fonts = font::of_desktop();
+    drawing::choose_motion();
     let window = WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
         .title("Coffre")
         .inner_size(SIZE.0, SIZE.1)
