@@ -117,6 +117,19 @@ impl Live {
         Ok(())
     }
 
+    /// Another connection to the same file.
+    pub(super) fn again(&self, access: &Access) -> Result<Live> {
+        Live::open(&self.file, &self.named, access)
+    }
+
+    /// Begins a transaction that reads, in the state that is the newest one now.
+    pub(super) fn begin_reading(&self, access: &Access) -> Result<()> {
+        self.patiently(access, |connection| {
+            connection.execute_batch("BEGIN")?;
+            self.pages().map(|_| ()).inspect_err(|_| self.roll_back())
+        })
+    }
+
     /// What an error of SQLite means for the live file.
     pub(super) fn error(&self, error: &rusqlite::Error) -> Error {
         live_error(error, &self.named, vfs::system_errno(&self.connection))
