@@ -62,14 +62,8 @@ impl<'c> MainFile<'c> {
         let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
         // SAFETY: the handle is valid while `connection` is borrowed; SQLITE_FCNTL_FILE_POINTER and SQLITE_FCNTL_JOURNAL_POINTER write one
         // pointer to `file` (https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html).
-        let code = unsafe {
-            ffi::sqlite3_file_control(
-                connection.handle(),
-                c"main".as_ptr(),
-                which,
-                (&raw mut file).cast::<c_void>(),
-            )
-        };
+        let code =
+            unsafe { ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), which, (&raw mut file).cast::<c_void>()) };
         checked(code)?;
         if file.is_null() {
             return Err(absent());

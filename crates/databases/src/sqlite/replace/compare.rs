@@ -128,7 +128,8 @@ impl Exchange<'_> {
                     Some(changed) => {
                         let pages = live.pages().map_err(|e| live.error(&e))?;
                         let named: Vec<u32> = changed.pages(known.pages, pages).collect();
-                        self.compare_named(live, known, from, &named, pages).map(|()| Some(named.len()))
+                        self.compare_named(live, known, from, &named, pages)
+                            .map(|()| Some(named.len()))
                     }
                     None => Ok(None),
                 });

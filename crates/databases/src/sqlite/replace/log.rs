@@ -220,3 +220,195 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use coffre_model::cancel::Cancel;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What somebody who writes can do.
+    #[derive(Clone, Copy, Debug)]
+    enum Deed {
+        Insert(u32),
+        Update(u32),
+        Delete(u32),
+        /// The last so many percent of the rows.
+        Cut(u32),
+        /// So large that it is in the log before it is rolled back.
+        RollBack,
+        RollBackToSavepoint(u32),
+        Checkpoint(&'static str),
+        Vacuum,
+        IncrementalVacuum,
+        Schema,
+        Reconnect,
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        prop_oneof![
+            4 => (1_u32..60).prop_map(Deed::Insert),
+            4 => (0_u32..50).prop_map(Deed::Update),
+            2 => (0_u32..20).prop_map(Deed::Delete),
+            2 => (1_u32..90).prop_map(Deed::Cut),
+            2 => Just(Deed::RollBack),
+            1 => (0_u32..20).prop_map(Deed::RollBackToSavepoint),
+            3 => prop_oneof![Just("PASSIVE"), Just("FULL"), Just("RESTART"), Just("TRUNCATE")].prop_map(Deed::Checkpoint),
+            1 => Just(Deed::Vacuum),
+            1 => Just(Deed::IncrementalVacuum),
+            1 => Just(Deed::Schema),
+            1 => Just(Deed::Reconnect),
+        ]
+    }
+
+    fn connect(path: &Path) -> Connection {
+        let db = Connection::open(path).unwrap();
+        db.busy_timeout(Duration::ZERO).unwrap();
+        db.execute_batch("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=5;")
+            .unwrap();
+        db
+    }
+
+    /// Does it; answers whether anything was committed.
+    fn do_it(db: &mut Connection, path: &Path, deed: Deed) -> bool {
+        let version = "SELECT total_changes()";
+        let changes = |db: &Connection| db.query_row(version, [], |row| row.get::<_, i64>(0)).unwrap();
+        let before = changes(db);
+        let sql = match deed {
+            Deed::Insert(rows) => format!(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < {rows}) INSERT INTO t(body) SELECT randomblob(300) FROM n"
+            ),
+            Deed::Update(at) => format!("UPDATE t SET body = randomblob(200) WHERE id % 50 = {at}"),
+            Deed::Delete(at) => format!("DELETE FROM t WHERE id % 20 = {at}"),
+            Deed::Cut(percent) => format!("DELETE FROM t WHERE id > (SELECT max(id) FROM t) * {percent} / 100"),
+            Deed::RollBack => {
+                db.execute_batch("BEGIN IMMEDIATE; UPDATE t SET body = randomblob(500); ROLLBACK").unwrap();
+                return false;
+            }
+            Deed::RollBackToSavepoint(at) => format!(
+                "BEGIN IMMEDIATE; UPDATE t SET body = randomblob(100) WHERE id % 20 = {at}; SAVEPOINT s; UPDATE t SET body = randomblob(400);
+                 ROLLBACK TO s; DELETE FROM t WHERE id % 19 = {at}; COMMIT"
+            ),
+            Deed::Checkpoint(how) => {
+                // Somebody may be in its way.
+                let _busy = db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+                return false;
+            }
+            Deed::Vacuum => {
+                db.execute_batch("VACUUM").unwrap();
+                return true;
+            }
+            Deed::IncrementalVacuum => "PRAGMA incremental_vacuum".to_owned(),
+            Deed::Schema => {
+                db.execute_batch("CREATE TABLE IF NOT EXISTS more(a); DROP TABLE more;").unwrap();
+                return true;
+            }
+            Deed::Reconnect => {
+                *db = connect(path);
+                return false;
+            }
+        };
+        db.execute_batch(&sql).unwrap();
+        changes(db) != before
+    }
+
+    fn all_pages(connection: &Connection) -> Vec<Vec<u8>> {
+        let mut statement = connection.prepare("SELECT data FROM sqlite_dbpage").unwrap();
+        let pages = statement.query_map([], |row| row.get(0)).unwrap();
+        pages.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+        #[test]
+        fn every_page_that_differs_is_named(
+            page_size in prop_oneof![Just(512), Just(1024), Just(4096), Just(65536)],
+            auto_vacuum in 0..3,
+            earlier in proptest::collection::vec(deed(), 0..6),
+            between in proptest::collection::vec(deed(), 0..5),
+            later in proptest::collection::vec(deed(), 0..12),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("live.db");
+            let mut db = connect(&path);
+            db.execute_batch(&format!(
+                "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB)"
+            )).unwrap();
+            for deed in earlier.into_iter().chain([Deed::Insert(50)]) {
+                do_it(&mut db, &path, deed);
+            }
+            let access = Access {
+                password: None,
+                runtime: folder.path().to_owned(),
+                tool_paths: Vec::new(),
+                stall: Duration::from_secs(60),
+                lock_wait: Duration::from_secs(5),
+                cancel: Cancel::new(),
+            };
+            let live = Live::open(&path, &path, &access).unwrap();
+            let position = Position::of(&live.connection).unwrap().expect("a log is there");
+            let watched = live.again(&access).unwrap();
+            let mut watch = Watch::begin(&watched, &access).unwrap();
+            let mut wrote = false;
+            for deed in between {
+                wrote |= do_it(&mut db, &path, deed);
+            }
+            let anew = watch.began_anew(&watched).unwrap();
+            let before = all_pages(&live.connection);
+            let count = u32::try_from(before.len()).unwrap();
+            for deed in later {
+                do_it(&mut db, &path, deed);
+            }
+            for under_the_lock in [false, true] {
+                live.connection.execute_batch(if under_the_lock { "BEGIN IMMEDIATE" } else { "BEGIN" }).unwrap();
+                let after = all_pages(&live.connection);
+                let now = u32::try_from(after.len()).unwrap();
+                let told = [position.changed(&live.connection).unwrap(), watch.changed(&live).unwrap()];
+                // While it is watched a log starts over once at most.
+                prop_assert!(told[1].is_some() || !(anew || wrote));
+                for named in told.iter().flatten() {
+                    let named: Vec<u32> = named.pages(count, now).collect();
+                    prop_assert!(named.is_sorted() && named.last().is_none_or(|last| *last <= now));
+                    for number in 1..=now {
+                        let at = number as usize - 1;
+                        if before.get(at) != after.get(at) {
+                            prop_assert!(named.binary_search(&number).is_ok(), "page {number} of {now}, before {count}");
+                        }
+                    }
+                }
+                live.roll_back();
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_that_is_not_whole_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("live.db");
+        let db = connect(&path);
+        assert_eq!(Position::of(&db).unwrap(), None, "a file without a log");
+        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a)").unwrap();
+        assert!(!path.with_extension("db-journal").exists());
+        let [index, other] = MainFile::of(&db).unwrap().log_index().unwrap().unwrap();
+        assert_eq!(index, other);
+        let whole = Position::read(&index).unwrap();
+        assert_eq!((whole.page_size, whole.frames > 0), (4096, true));
+        for word in 0..index.len() {
+            let mut wrong = index;
+            wrong[word] ^= 0x0100;
+            assert_eq!(Position::read(&wrong), None, "{word}");
+        }
+        // A log of the same salts whose frames are others.
+        let other = Position {
+            sum: [whole.sum[0] ^ 1, whole.sum[1]],
+            ..whole
+        };
+        db.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        assert!(whole.changed(&db).unwrap().is_some());
+        assert_eq!(other.changed(&db).unwrap(), None);
+    }
+}
