@@ -17,11 +17,11 @@ use crate::sqlite::header::{Encoding, HEADER_BYTES, Header, be32};
 use crate::sqlite::vfs;
 
 /// How often a lock is tried for at first: a writer without a pause leaves it alone for microseconds only.
-const EAGER: Duration = Duration::from_millis(1);
+const EAGER: Duration = Duration::from_micros(500);
 /// How often later.
 const RETRY: Duration = Duration::from_millis(10);
 /// How long to be eager.
-const EAGER_FOR: Duration = Duration::from_millis(500);
+const EAGER_FOR: Duration = Duration::from_secs(10);
 /// Pages kept while pages are read in order, each once.
 const READ_CACHE_PAGES: i64 = 64;
 
