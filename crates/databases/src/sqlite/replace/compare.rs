@@ -11,6 +11,7 @@ use coffre_model::{Code, Result};
 use rusqlite::Statement;
 
 use crate::sqlite::errors::about;
+use crate::sqlite::header::{HEADER_BYTES, Header};
 use crate::sqlite::vfs::MainFile;
 
 use super::live::{Live, State};
@@ -41,6 +42,8 @@ pub(super) struct Known {
     pub(super) pages: u32,
     /// The version of the data before that; nothing where nothing was compared on this connection.
     seen: Option<i64>,
+    /// Whether nobody wrote while all of them were compared.
+    quiet: bool,
     /// What tells which of them have changed since.
     pub(super) watch: Option<Watch>,
 }
@@ -52,6 +55,7 @@ impl Known {
             part,
             pages: 0,
             seen: None,
+            quiet: true,
             watch: None,
         }
     }
@@ -59,6 +63,61 @@ impl Known {
     /// Another connection counts versions in its own way.
     pub(super) fn forget_version(&mut self) {
         self.seen = None;
+    }
+}
+
+/// What gives the live pages, inside a transaction.
+enum Reader<'l> {
+    /// SQLite, one by one.
+    Pages(Statement<'l>),
+    /// The file itself, many at once: without a log a transaction sees just what is in it, and nobody may change that.
+    File(FileReader<'l>),
+}
+
+struct FileReader<'l> {
+    file: MainFile<'l>,
+    header: Header,
+    window: Vec<u8>,
+    /// The first page of the window.
+    first: u32,
+}
+
+impl<'l> Reader<'l> {
+    fn of(live: &'l Live, page_size: usize) -> rusqlite::Result<Reader<'l>> {
+        let file = MainFile::of(&live.connection)?;
+        let mut start = [0; HEADER_BYTES];
+        file.read_at(&mut start, 0)?;
+        match Header::parse(&start) {
+            Ok(header) if !header.wal && header.page_size == page_size && file.log_index()?.is_none() => {
+                Ok(Reader::File(FileReader {
+                    file,
+                    header,
+                    window: Vec::new(),
+                    first: 1,
+                }))
+            }
+            _ => live.reader().map(Reader::Pages),
+        }
+    }
+}
+
+impl FileReader<'_> {
+    /// One of `pages`, best in order.
+    fn page(&mut self, number: u32, pages: u32) -> rusqlite::Result<Option<&[u8]>> {
+        let size = self.header.page_size;
+        if number < self.first || (number - self.first) as usize >= self.window.len() / size {
+            let take = AHEAD.min(pages.saturating_sub(number) + 1) as usize;
+            self.window.resize(take * size, 0);
+            self.file.read_at(&mut self.window, u64::from(number - 1) * size as u64)?;
+            self.first = number;
+            // Nothing is ever stored in the page of the locks.
+            let locks = self.header.lock_page().wrapping_sub(number) as usize;
+            if locks < take {
+                self.window[locks * size..][..size].fill(0);
+            }
+        }
+        let at = (number - self.first) as usize * size;
+        Ok(self.window.get(at..at + size))
     }
 }
 
@@ -95,6 +154,10 @@ impl Exchange<'_> {
             self.access.cancel.check()?;
             let version = self.version(live)?;
             if known.seen == Some(version) {
+                return Ok(());
+            }
+            // Where all would have to be compared and somebody writes all along, one more round finds the same again.
+            if !log && !known.quiet {
                 return Ok(());
             }
             let compared = self.follow_once(live, known, from, log, version)?;
@@ -210,6 +273,7 @@ impl Exchange<'_> {
             }
         }
         known.seen = Some(version);
+        known.quiet = self.version(live)? == version;
         Ok(())
     }
 
@@ -224,7 +288,7 @@ impl Exchange<'_> {
     ) -> Result<Option<u32>> {
         let fail = |e: rusqlite::Error| live.error(&e);
         known.pages = live.pages().map_err(fail)?;
-        let mut reader = live.reader().map_err(fail)?;
+        let mut reader = Reader::of(live, known.part.as_ref().map_or(0, Part::page_size)).map_err(fail)?;
         for number in next..=known.pages {
             if number % LOOK_PAGES == 0 {
                 self.access.cancel.check()?;
@@ -240,7 +304,7 @@ impl Exchange<'_> {
     /// Compares these pages, in order, inside a transaction that sees `pages` of them.
     fn compare_named(&self, live: &Live, known: &mut Known, from: &mut Pages, named: &[u32], pages: u32) -> Result<()> {
         known.pages = pages;
-        let mut reader = live.reader().map_err(|e| live.error(&e))?;
+        let mut reader = live.reader().map(Reader::Pages).map_err(|e| live.error(&e))?;
         for numbers in named.chunks(LOOK_PAGES as usize) {
             self.access.cancel.check()?;
             for number in numbers {
@@ -254,7 +318,7 @@ impl Exchange<'_> {
     fn look_at(
         &self,
         live: &Live,
-        reader: &mut Statement<'_>,
+        reader: &mut Reader<'_>,
         known: &mut Known,
         from: &mut Pages,
         number: u32,
@@ -264,13 +328,21 @@ impl Exchange<'_> {
         let Some(part) = &mut known.part else {
             return Ok(());
         };
-        let mut rows = reader.query([number]).map_err(fail)?;
-        let row = rows.next().map_err(fail)?;
-        let page = row.and_then(|row| row.get_ref(0).ok()).and_then(|value| value.as_blob().ok());
-        let Some(page) = page else {
+        let pages = known.pages;
+        let missing = || {
             let error = about(Code::DumpFailed, "sqlite_page_missing", self.named);
-            return Err(error.with("page", number).with("pages", known.pages));
+            error.with("page", number).with("pages", pages)
         };
+        let mut rows;
+        let page = match reader {
+            Reader::Pages(statement) => {
+                rows = statement.query([number]).map_err(fail)?;
+                let row = rows.next().map_err(fail)?;
+                row.and_then(|row| row.get_ref(0).ok()).and_then(|value| value.as_blob().ok())
+            }
+            Reader::File(file) => file.page(number, pages).map_err(fail)?,
+        };
+        let page = page.ok_or_else(missing)?;
         // Somebody has made it anew with another page size since the plan: nothing of what is known fits.
         if page.len() != part.page_size() {
             return Err(about(Code::Refused, "sqlite_live_replaced", self.named));
