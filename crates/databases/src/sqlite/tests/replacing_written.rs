@@ -5,10 +5,13 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use coffre_model::replace::Standing;
+use coffre_testkit::strace::{self, Injection};
 use rusqlite::Connection;
 
 use super::common::Ground;
 use super::replacing_common::{assert_same, assert_sound, loaded, masked, open, pages, without_mark};
+use super::replacing_faults::{CALLS, Work, write_plan};
 use super::replacing_held::{Worker, megabytes};
 
 /// What a row with this id holds when it was written by transaction `n`.
@@ -113,15 +116,21 @@ fn as_another_process() {
 /// Every row is of one and the same moment, which is that of the writer's last transaction.
 fn assert_one_moment(path: &Path, counter: &str, told: &str) {
     let committed: i64 = told.split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(one_moment(path, counter), committed, "the last transaction");
+}
+
+/// Every row is of one and the same moment; answers after which transaction that was.
+fn one_moment(path: &Path, counter: &str) -> i64 {
     assert_sound(path);
     let db = Connection::open(path).unwrap();
     let sql = format!(
         "SELECT (SELECT count(*) FROM t WHERE body <> {BODY}), (SELECT count(*) FROM t) - rows, (SELECT sum(n) FROM t) - sum, n FROM {counter}"
     );
-    let found: [i64; 4] = db
-        .query_row(&sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))
+    let (bodies, rows, sum, last): (i64, i64, i64, i64) = db
+        .query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .unwrap();
-    assert_eq!(found, [0, 0, 0, committed], "wrong bodies, rows, sums; the last transaction");
+    assert_eq!((bodies, rows, sum), (0, 0, 0), "wrong bodies, rows, sums");
+    last
 }
 
 /// Rows of the backup that nobody writes to.
@@ -174,15 +183,17 @@ fn a_moment() {
     std::thread::sleep(Duration::from_millis(10 + random % 60));
 }
 
+fn writer(kind: &str, counter: &str, path: &Path) -> Worker {
+    let test = "sqlite::tests::replacing_written::as_another_process";
+    Worker::of(test, &format!("{kind} on {counter}"), path)
+}
+
 /// Swaps and takes back with somebody at work.
 fn replaced_and_taken_back(kind: &str, mode: &str, auto_vacuum: u32, page_size: u32, rounds: u32) {
     let Busy { ground, path, bytes } = busy(mode, auto_vacuum, page_size, megabytes(12));
     let stored = ground.access.runtime.join("stored.db");
     std::fs::write(&stored, &bytes).unwrap();
-    let writer = |counter: &str| {
-        let test = "sqlite::tests::replacing_written::as_another_process";
-        Worker::of(test, &format!("{kind} on {counter}"), &path)
-    };
+    let writer = |counter: &str| writer(kind, counter, &path);
     let committed_in = |path: &Path, counter: &str| -> i64 {
         let db = Connection::open(path).unwrap();
         db.query_row(&format!("SELECT n FROM {counter}"), [], |row| row.get(0))
@@ -220,15 +231,74 @@ fn replaced_and_taken_back(kind: &str, mode: &str, auto_vacuum: u32, page_size: 
         let out = ground.file(&plan.scratch);
         let written = told_again.split(' ').next().unwrap();
         assert_one_moment(&out, "stored_counter", written);
-        assert_eq!(committed_in(&path, "live_counter"), before_all);
-        match kind {
-            "vacuums" => assert_one_moment(&path, "live_counter", &before_all.to_string()),
-            _ => assert_same(&pages(&path), &before, &what),
+        assert_eq!(one_moment(&path, "live_counter"), before_all);
+        // A vacuum may have come after it.
+        if kind != "vacuums" {
+            assert_same(&pages(&path), &before, &what);
         }
         println!("{what}: swap {swapped:?}, {told}; undo {undone:?}, {told_again}");
         replace.forget(&plan).unwrap();
     }
     assert!(before_all > 0, "nobody wrote");
+}
+
+/// Killed at points all over the swap: before or after, and never of two moments.
+#[test]
+fn killed_while_somebody_writes() {
+    for (kind, mode) in [("writes", "wal"), ("restarts", "wal")] {
+        let Busy { ground, path, bytes } = busy(mode, 0, 4096, 4);
+        let log = ground.access.runtime.join("trace");
+        let (mut calls, points) = (0, 10);
+        let mut seen = [0, 0];
+        for round in 0..=points {
+            let mut replace = open(&ground.access, &path);
+            let plan = loaded(replace.as_mut(), &bytes).unwrap();
+            let file = write_plan(&ground, &plan);
+            let mut at_work = writer(kind, "live_counter", &path);
+            let swap = Work {
+                what: "swap",
+                path: &path,
+                plan: &file,
+                bytes: Path::new(""),
+                runtime: &ground.access.runtime,
+            };
+            let answer = match round {
+                0 => swap.run(&strace::trace(&log, CALLS)),
+                _ => swap.run(&strace::inject(
+                    CALLS,
+                    Injection::KillBefore,
+                    &(1 + (round - 1) * calls / points).to_string(),
+                )),
+            };
+            if round == 0 {
+                assert_eq!(answer.as_deref(), Some("swapped"));
+                calls = strace::count(&log, CALLS);
+            }
+            let what = format!("{kind}, {mode}, {round} of {points}, {calls} calls, {answer:?}");
+            match replace.recover(&plan).unwrap() {
+                Standing::Before => {
+                    seen[0] += 1;
+                    drop(at_work);
+                    assert!(one_moment(&path, "live_counter") > 0, "{what}");
+                    assert!(
+                        !ground.file(&plan.kept).exists() && !ground.file(&plan.scratch).exists(),
+                        "{what}"
+                    );
+                }
+                Standing::After => {
+                    seen[1] += 1;
+                    at_work.answer();
+                    let last = one_moment(&ground.file(&plan.kept), "live_counter");
+                    assert_same(&without_mark(pages(&path)), &without_mark(masked(bytes.clone())), &what);
+                    replace.undo(&plan).unwrap();
+                    assert_eq!(one_moment(&path, "live_counter"), last, "{what}");
+                    replace.forget(&plan).unwrap();
+                }
+            }
+        }
+        println!("{kind}, {mode}: {} before, {} after, of {calls} calls", seen[0], seen[1]);
+        assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
+    }
 }
 
 #[test]
