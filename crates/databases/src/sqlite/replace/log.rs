@@ -390,6 +390,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_off_meanwhile_counts_as_changed() {
+        let pages = |named: &[u32], least: Option<u32>, before: u32, now: u32| -> Vec<u32> {
+            let pages = named.to_vec();
+            Changed { pages, least }.pages(before, now).collect()
+        };
+        assert_eq!(pages(&[], None, 9, 9), []);
+        assert_eq!(pages(&[], None, 7, 9), [8, 9], "grown without a frame");
+        assert_eq!(pages(&[1, 3, 8], Some(6), 9, 9), [1, 3, 7, 8, 9], "shrunk, and grown again");
+        assert_eq!(pages(&[1, 3, 8], Some(4), 9, 4), [1, 3]);
+        assert_eq!(pages(&[1, 9], Some(12), 9, 12), [1, 9, 10, 11, 12]);
+    }
+
+    #[test]
     fn an_index_that_is_not_whole_says_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("live.db");
