@@ -8,7 +8,9 @@
 //! counts it up by one, and programs that had the schema in mind read it anew. The swap sets it to a number that the plan chose.
 
 mod checkpoint;
+mod compare;
 mod live;
+mod log;
 mod look;
 mod moment;
 mod names;

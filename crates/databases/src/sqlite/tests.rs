@@ -11,5 +11,6 @@ mod replacing_common;
 mod replacing_faults;
 mod replacing_held;
 mod replacing_looks;
+mod replacing_written;
 mod targets;
 mod writers;

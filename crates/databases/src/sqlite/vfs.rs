@@ -20,6 +20,17 @@ pub(super) struct MainFile<'c> {
     connection: &'c Connection,
 }
 
+/// Words of the header of a log's index.
+const LOG_INDEX_WORDS: usize = 12;
+/// The header of a log's index, in the machine's own order of bytes.
+pub(super) type LogIndex = [u32; LOG_INDEX_WORDS];
+
+/// Whether a connection works with a write-ahead log, and has it open: since it read from such a file for the first time.
+fn has_log_open(connection: &Connection) -> rusqlite::Result<bool> {
+    let mode: String = connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
+    Ok(mode == "wal")
+}
+
 /// A result code other than `SQLITE_OK`.
 fn checked(code: c_int) -> rusqlite::Result<()> {
     match code {
@@ -36,17 +47,23 @@ fn absent() -> rusqlite::Error {
 impl<'c> MainFile<'c> {
     /// The file behind `main`.
     pub(super) fn of(connection: &'c Connection) -> rusqlite::Result<Self> {
+        MainFile::pointed_at(connection, ffi::SQLITE_FCNTL_FILE_POINTER)
+    }
+
+    /// The write-ahead log behind `main`; nothing where this connection has none open.
+    pub(super) fn log_of(connection: &'c Connection) -> rusqlite::Result<Option<Self>> {
+        if !has_log_open(connection)? {
+            return Ok(None);
+        }
+        MainFile::pointed_at(connection, ffi::SQLITE_FCNTL_JOURNAL_POINTER).map(Some)
+    }
+
+    fn pointed_at(connection: &'c Connection, which: c_int) -> rusqlite::Result<Self> {
         let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
-        // SAFETY: the handle is valid while `connection` is borrowed; SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`
-        // (https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html).
-        let code = unsafe {
-            ffi::sqlite3_file_control(
-                connection.handle(),
-                c"main".as_ptr(),
-                ffi::SQLITE_FCNTL_FILE_POINTER,
-                (&raw mut file).cast::<c_void>(),
-            )
-        };
+        // SAFETY: the handle is valid while `connection` is borrowed; SQLITE_FCNTL_FILE_POINTER and SQLITE_FCNTL_JOURNAL_POINTER write one
+        // pointer to `file` (https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html).
+        let code =
+            unsafe { ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), which, (&raw mut file).cast::<c_void>()) };
         checked(code)?;
         if file.is_null() {
             return Err(absent());
@@ -80,6 +97,32 @@ impl<'c> MainFile<'c> {
         // SAFETY: xFileSize writes one integer.
         checked(unsafe { file_size(self.file, &raw mut size) })?;
         Ok(u64::try_from(size).unwrap_or(0))
+    }
+
+    /// The two copies of the header of the log's index, as they are in the shared memory now; nothing where this connection has no log open.
+    /// One of them may be half written (<https://www.sqlite.org/walformat.html#the_wal_index_file_format>).
+    pub(super) fn log_index(&self) -> rusqlite::Result<Option<[LogIndex; 2]>> {
+        // Otherwise SQLite would make the shared memory.
+        if !has_log_open(self.connection)? {
+            return Ok(None);
+        }
+        let map = self.methods.xShmMap.ok_or_else(absent)?;
+        let mut memory: *mut c_void = std::ptr::null_mut();
+        // SAFETY: this connection has the log open, so the first region is mapped already and stays where it is until the connection is
+        // closed, which the borrow prevents; xShmMap answers where, and extends nothing (its fourth argument). All connections use regions
+        // of this length (WALINDEX_PGSZ).
+        checked(unsafe { map(self.file, 0, 32 << 10, 0, &raw mut memory) })?;
+        if memory.is_null() {
+            return Ok(None);
+        }
+        let copy = |at: usize| -> LogIndex {
+            // SAFETY: both headers lie inside the region, aligned; other processes may write to it, so each word is read once, as it is.
+            std::array::from_fn(|word| unsafe { memory.cast::<u32>().cast_const().add(at + word).read_volatile() })
+        };
+        // Who writes them writes the second one first.
+        let first = copy(0);
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        Ok(Some([first, copy(LOG_INDEX_WORDS)]))
     }
 
     /// Takes the shared lock: nobody can change the file (nor roll a journal back into it) before the connection is closed.

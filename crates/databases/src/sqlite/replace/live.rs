@@ -17,11 +17,11 @@ use crate::sqlite::header::{Encoding, HEADER_BYTES, Header, be32};
 use crate::sqlite::vfs;
 
 /// How often a lock is tried for at first: a writer without a pause leaves it alone for microseconds only.
-const EAGER: Duration = Duration::from_millis(1);
+const EAGER: Duration = Duration::from_micros(500);
 /// How often later.
 const RETRY: Duration = Duration::from_millis(10);
 /// How long to be eager.
-const EAGER_FOR: Duration = Duration::from_millis(500);
+const EAGER_FOR: Duration = Duration::from_secs(10);
 /// Pages kept while pages are read in order, each once.
 const READ_CACHE_PAGES: i64 = 64;
 
@@ -115,6 +115,19 @@ impl Live {
         self.connection = Connection::open_in_memory().map_err(|e| live_error(&e, &self.named, 0))?;
         *self = Live::open(&self.file, &self.named, access)?;
         Ok(())
+    }
+
+    /// Another connection to the same file.
+    pub(super) fn again(&self, access: &Access) -> Result<Live> {
+        Live::open(&self.file, &self.named, access)
+    }
+
+    /// Begins a transaction that reads, in the state that is the newest one now.
+    pub(super) fn begin_reading(&self, access: &Access) -> Result<()> {
+        self.patiently(access, |connection| {
+            connection.execute_batch("BEGIN")?;
+            self.pages().map(|_| ()).inspect_err(|_| self.roll_back())
+        })
     }
 
     /// What an error of SQLite means for the live file.

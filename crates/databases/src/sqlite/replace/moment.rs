@@ -1,7 +1,7 @@
 //! The moment: the pages of one file become those of the live one, in one transaction of SQLite's, and what was live is kept.
 //!
-//! Everything that takes time happens before it, without a lock (finding the pages that differ, and writing down those that go out),
-//! or after it. Under the writer's lock remains: looking whether anybody wrote since, and writing the pages that come in.
+//! Everything that takes time happens before it, without a lock (finding the pages that differ, and writing down those that go out:
+//! `compare`), or after it. Under the writer's lock remains: looking what was written in the last moment, and writing the pages that come in.
 //! Readers go on reading the old state meanwhile; a file with a rollback journal, in which a commit has to keep them out, gets a
 //! write-ahead log for the time being where that commit would be large.
 
@@ -14,16 +14,14 @@ use rusqlite::backup::{Backup, StepResult};
 
 use crate::sqlite::errors::{about, is_busy, live_error};
 use crate::sqlite::reading::connect_immutable;
-use crate::sqlite::vfs::MainFile;
 
 use super::checkpoint::{Checkpoint, bring_home, shorten};
+use super::compare::{Known, LOOK_PAGES};
 use super::live::{COOKIE, Live, PAGES, State, VERSIONS, is_ours_to_create_beside, is_shared_between_machines};
 use super::part::{Pages, Part, sync_folder};
 
-/// How long pages are read at once while no lock is held: a writer of a file with a rollback journal waits so long.
-const SLICE: Duration = Duration::from_millis(15);
-/// How often the cancel flag is looked at: every so many pages.
-const LOOK_PAGES: u32 = 256;
+/// Pages that are read at once from the file that becomes live.
+const AT_ONCE: u32 = 256;
 /// How long readers may be kept from beginning, while those who have begun come to their end.
 const GATHERING: Duration = Duration::from_millis(50);
 /// How long they are left alone after that.
@@ -83,23 +81,19 @@ impl Exchange<'_> {
         let mut live = Live::open(self.live, self.named, self.access)?;
         let mut from = Pages::open(self.from)?;
         let before = live.state(self.access)?;
-        let mut part = match self.part {
+        let part = match self.part {
             Some(path) => Some(Part::create(path, before.page_size)?),
             None => None,
         };
         if part.is_none() && before.pages > 0 {
             return Err(about(Code::Refused, "sqlite_live_replaced", self.named));
         }
-        let mut seen = self.version(&live)?;
-        let mut pages = 0;
-        if let Some(part) = &mut part {
-            pages = self.gather(&live, part, &mut from)?;
-            part.seal(pages)?;
-            part.sync_folder()?;
-            from.reserve(u64::from(pages) * before.page_size as u64)?;
-        }
-        let way = self.choose(&live, before, &from, part.as_ref())?;
-        let done = self.attempts(&mut live, before, way, &mut part, &mut from, &mut seen, &mut pages);
+        let mut known = Known::new(part);
+        self.gather_first(&live, before, &mut known, &mut from)?;
+        let way = self.choose(&live, before, &from, known.part.as_ref())?;
+        let done = self.attempts(&mut live, before, way, &mut known, &mut from);
+        // It would keep the log from coming home.
+        known.watch = None;
         // The journal that is gone must not come back with a power cut.
         match done.and_then(|checkpoint| sync_folder(self.live).map(|()| checkpoint)) {
             Ok(checkpoint) => Ok(After {
@@ -115,63 +109,6 @@ impl Exchange<'_> {
                 Err(error)
             }
         }
-    }
-
-    fn version(&self, live: &Live) -> Result<i64> {
-        live.patiently(self.access, |_| live.data_version())
-    }
-
-    /// Reads the live pages in slices, each in a read transaction of its own, and writes down those that differ. Answers how many pages
-    /// there are.
-    fn gather(&self, live: &Live, part: &mut Part, from: &mut Pages) -> Result<u32> {
-        let mut next = 1;
-        loop {
-            self.access.cancel.check()?;
-            live.patiently(self.access, |connection| {
-                connection.execute_batch("BEGIN")?;
-                live.pages().map(|_| ()).inspect_err(|_| live.roll_back())
-            })?;
-            let slice = self.compare(live, part, from, next, Some(Instant::now() + SLICE));
-            live.roll_back();
-            match slice? {
-                (pages, None) => return Ok(pages),
-                (_, Some(later)) => next = later,
-            }
-        }
-    }
-
-    /// Compares from page `next` on, inside a transaction. Answers how many pages there are, and where to go on after `until`.
-    fn compare(
-        &self,
-        live: &Live,
-        part: &mut Part,
-        from: &mut Pages,
-        next: u32,
-        until: Option<Instant>,
-    ) -> Result<(u32, Option<u32>)> {
-        let fail = |e: rusqlite::Error| live.error(&e);
-        let pages = live.pages().map_err(fail)?;
-        let mut reader = live.reader().map_err(fail)?;
-        for number in next..=pages {
-            if number % LOOK_PAGES == 0 {
-                self.access.cancel.check()?;
-            }
-            if number > next && number % 16 == 0 && until.is_some_and(|until| Instant::now() >= until) {
-                return Ok((pages, Some(number)));
-            }
-            let mut rows = reader.query([number]).map_err(fail)?;
-            let row = rows.next().map_err(fail)?;
-            let page = row.and_then(|row| row.get_ref(0).ok()).and_then(|value| value.as_blob().ok());
-            let Some(page) = page else {
-                let error = about(Code::DumpFailed, "sqlite_page_missing", self.named);
-                return Err(error.with("page", number).with("pages", pages));
-            };
-            // The first one always goes out: it tells which state this was.
-            if (number == 1 && !part.has(1)) || !part.knows(number, page, from)? {
-                part.put(number, page)?;
-            }
-        }
-        Ok((pages, None))
     }
 
     /// How the pages get in, after the journal mode is as that way needs it.
@@ -238,22 +175,19 @@ impl Exchange<'_> {
             .with("seconds", self.access.lock_wait.as_secs())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what one attempt leaves for the next")]
     fn attempts(
         &self,
         live: &mut Live,
         before: State,
         way: Way,
-        part: &mut Option<Part>,
+        known: &mut Known,
         from: &mut Pages,
-        seen: &mut i64,
-        pages: &mut u32,
     ) -> Result<Option<Checkpoint>> {
         let mut last = None;
         let done = self.until_done(|| {
             let tried = match way {
-                Way::Repage => self.repage(live, part, from, seen, pages),
-                _ => self.commit(live, before, way, part, from, seen, pages),
+                Way::Repage => self.repage(live, known, from),
+                _ => self.commit(live, before, way, known, from),
             };
             match tried? {
                 Tried::Done(checkpoint) => Ok(Some(checkpoint)),
@@ -269,49 +203,8 @@ impl Exchange<'_> {
         })
     }
 
-    /// Under the writer's lock: makes sure that what was written down is what is live.
-    fn bring_up_to_date(
-        &self,
-        live: &Live,
-        part: &mut Option<Part>,
-        from: &mut Pages,
-        seen: &mut i64,
-        pages: &mut u32,
-    ) -> Result<()> {
-        let now = live.data_version().map_err(|e| live.error(&e))?;
-        if now == *seen {
-            return Ok(());
-        }
-        match part {
-            Some(part) => {
-                *pages = self.compare(live, part, from, 1, None)?.0;
-                part.seal(*pages)?;
-                from.reserve(u64::from(*pages) * live.state(self.access)?.page_size as u64)?;
-            }
-            // Inside a transaction that writes, SQLite has begun a first page already: what counts is the file.
-            None => {
-                let size = MainFile::of(&live.connection).and_then(|file| file.size());
-                if size.map_err(|e| live.error(&e))? > 0 {
-                    return Err(about(Code::Refused, "sqlite_live_replaced", self.named));
-                }
-            }
-        }
-        *seen = now;
-        Ok(())
-    }
-
     /// One attempt to write the pages in one transaction.
-    #[allow(clippy::too_many_arguments, reason = "what one attempt leaves for the next")]
-    fn commit(
-        &self,
-        live: &Live,
-        before: State,
-        way: Way,
-        part: &mut Option<Part>,
-        from: &mut Pages,
-        seen: &mut i64,
-        pages: &mut u32,
-    ) -> Result<Tried> {
+    fn commit(&self, live: &Live, before: State, way: Way, known: &mut Known, from: &mut Pages) -> Result<Tried> {
         let fail = |e: rusqlite::Error| live.error(&e);
         if before.pages == 0 {
             let connection = &live.connection;
@@ -319,8 +212,9 @@ impl Exchange<'_> {
                 .pragma_update(None, "page_size", from.state.page_size as i64)
                 .map_err(fail)?;
         }
+        self.follow(live, known, from, way == Way::Log)?;
         live.patiently(self.access, |connection| connection.execute_batch("BEGIN IMMEDIATE"))?;
-        self.bring_up_to_date(live, part, from, seen, pages)?;
+        self.bring_up_to_date(live, known, from)?;
         let checkpoint = match way {
             Way::Log => Some(Checkpoint::await_commit(self.live)?),
             _ => None,
@@ -334,7 +228,7 @@ impl Exchange<'_> {
         connection
             .pragma_update(None, "cache_spill", way != Way::Small)
             .map_err(fail)?;
-        match self.write(live, way, part.as_ref(), from, *pages)? {
+        match self.write(live, way, known, from)? {
             None => {}
             Some(busy) => {
                 live.roll_back();
@@ -360,7 +254,7 @@ impl Exchange<'_> {
     }
 
     /// Writes the pages, inside the transaction. Answers what others held.
-    fn write(&self, live: &Live, way: Way, part: Option<&Part>, from: &mut Pages, pages: u32) -> Result<Option<rusqlite::Error>> {
+    fn write(&self, live: &Live, way: Way, known: &Known, from: &mut Pages) -> Result<Option<rusqlite::Error>> {
         let fail = |e: rusqlite::Error| live.error(&e);
         let connection = &live.connection;
         let now = live.state(self.access)?;
@@ -371,26 +265,39 @@ impl Exchange<'_> {
         }
         let (total, size) = (from.state.pages, from.state.page_size);
         let lock_page = u32::try_from((1u64 << 30) / size as u64 + 1).unwrap_or(u32::MAX);
+        let pages = known.pages;
+        let differs = |number: u32| number > pages || known.part.as_ref().is_none_or(|part| part.has(number));
         {
             let mut insert = connection
                 .prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES (?1, ?2)")
                 .map_err(fail)?;
+            let mut ahead = 0;
             for number in 2..=total {
                 if number % LOOK_PAGES == 0 {
                     self.access.cancel.check()?;
                 }
-                let differs = number > pages || part.is_none_or(|part| part.has(number));
-                if !differs || number == lock_page {
+                if !differs(number) {
+                    ahead = 0;
                     continue;
                 }
-                match insert.execute((number, from.page(number)?)) {
+                if ahead == 0 {
+                    // Only what is needed is read.
+                    let rest = number..=total.min(number.saturating_add(AT_ONCE - 1));
+                    ahead = rest.take_while(|number| differs(*number)).count() as u32;
+                }
+                let page = from.page(number, ahead)?;
+                ahead -= 1;
+                if number == lock_page {
+                    continue;
+                }
+                match insert.execute((number, page)) {
                     Ok(_) => {}
                     Err(e) if is_busy(&e) => return Ok(Some(e)),
                     Err(e) => return Err(fail(e)),
                 }
             }
         }
-        let mut first = from.page(1)?.unwrap_or_default().to_vec();
+        let mut first = from.page(1, 1)?.unwrap_or_default().to_vec();
         first[VERSIONS].fill(if way == Way::Log { 2 } else { 1 });
         first[PAGES].copy_from_slice(&total.to_be_bytes());
         if let Some(cookie) = self.cookie {
@@ -412,18 +319,11 @@ impl Exchange<'_> {
     }
 
     /// One attempt with another page size, which SQLite's backup alone can change. Nobody can read while the pages are written.
-    fn repage(
-        &self,
-        live: &mut Live,
-        part: &mut Option<Part>,
-        from: &mut Pages,
-        seen: &mut i64,
-        pages: &mut u32,
-    ) -> Result<Tried> {
-        let tried = self.repage_locked(live, part, from, seen, pages);
+    fn repage(&self, live: &mut Live, known: &mut Known, from: &mut Pages) -> Result<Tried> {
+        let tried = self.repage_locked(live, known, from);
         // Closing gives the lock back. What this connection knew of encoding and schema is not so any more.
         live.reopen(self.access)?;
-        *seen = self.version(live)?.wrapping_sub(1);
+        known.forget_version();
         let tried = tried?;
         if matches!(tried, Tried::Done(_)) {
             // Killed before this, `recover` knows by the page size what happened, and does it.
@@ -432,16 +332,10 @@ impl Exchange<'_> {
         Ok(tried)
     }
 
-    fn repage_locked(
-        &self,
-        live: &mut Live,
-        part: &mut Option<Part>,
-        from: &mut Pages,
-        seen: &mut i64,
-        pages: &mut u32,
-    ) -> Result<Tried> {
+    fn repage_locked(&self, live: &mut Live, known: &mut Known, from: &mut Pages) -> Result<Tried> {
+        self.follow(live, known, from, false)?;
         live.patiently(self.access, |connection| connection.execute_batch("BEGIN IMMEDIATE"))?;
-        self.bring_up_to_date(live, part, from, seen, pages)?;
+        self.bring_up_to_date(live, known, from)?;
         // From here on locks that were had are kept, so that nobody writes in between. Not before: who waits for a lock must not hold another.
         let keep = live.connection.pragma_update(None, "locking_mode", "EXCLUSIVE");
         // Nothing was written; to commit that, SQLite would wait for readers.

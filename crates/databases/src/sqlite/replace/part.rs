@@ -59,15 +59,16 @@ impl Pages {
         })
     }
 
-    /// One page; nothing behind the end. Fastest in order.
-    pub(super) fn page(&mut self, number: u32) -> Result<Option<&[u8]>> {
+    /// One page; nothing behind the end. Where it is not in memory already, up to `ahead` pages are read at once, this one among them.
+    pub(super) fn page(&mut self, number: u32, ahead: u32) -> Result<Option<&[u8]>> {
         if number == 0 || number > self.state.pages {
             return Ok(None);
         }
         let size = self.state.page_size;
         let held = self.window.len() / size;
         if number < self.first || (number - self.first) as usize >= held {
-            let take = (PIECE / size).min((self.state.pages - number) as usize + 1);
+            let left = (self.state.pages - number) as usize + 1;
+            let take = (PIECE / size).min(ahead.max(1) as usize).min(left);
             self.window.resize(take * size, 0);
             self.file
                 .read_exact_at(&mut self.window, u64::from(number - 1) * size as u64)
@@ -128,6 +129,8 @@ pub(super) struct Part {
     /// Pages that were not written yet: the last slots.
     waiting: Vec<u8>,
     read: Vec<u8>,
+    /// Of how many pages the state is that was sealed; nothing where something changed since.
+    sealed: Option<u32>,
 }
 
 impl Part {
@@ -143,6 +146,7 @@ impl Part {
             numbers: Vec::new(),
             waiting: Vec::new(),
             read: vec![0; page_size],
+            sealed: None,
         })
     }
 
@@ -153,6 +157,11 @@ impl Part {
 
     fn slot(&self, number: u32) -> Option<u32> {
         self.slots.get(number as usize)?.checked_sub(1)
+    }
+
+    /// Bytes in a page.
+    pub(super) fn page_size(&self) -> usize {
+        self.page_size
     }
 
     /// How many pages are here.
@@ -169,10 +178,11 @@ impl Part {
         slot as u64 * self.page_size as u64
     }
 
-    /// Whether the live page is still what is known of it: as it was put here, or else as in the file that becomes live.
-    pub(super) fn knows(&mut self, number: u32, live: &[u8], other: &mut Pages) -> Result<bool> {
+    /// Whether the live page is still what is known of it: as it was put here, or else as in the file that becomes live, of which up to
+    /// `ahead` pages are read at once.
+    pub(super) fn knows(&mut self, number: u32, live: &[u8], other: &mut Pages, ahead: u32) -> Result<bool> {
         let Some(slot) = self.slot(number) else {
-            return Ok(other.state.page_size == self.page_size && other.page(number)? == Some(live));
+            return Ok(other.state.page_size == self.page_size && other.page(number, ahead)? == Some(live));
         };
         self.write_waiting()?;
         let place = self.place(slot as usize);
@@ -184,6 +194,7 @@ impl Part {
 
     /// Takes a page up, or its newer content.
     pub(super) fn put(&mut self, number: u32, live: &[u8]) -> Result<()> {
+        self.sealed = None;
         if let Some(slot) = self.slot(number) {
             self.write_waiting()?;
             let place = self.place(slot as usize);
@@ -212,8 +223,11 @@ impl Part {
         Ok(())
     }
 
-    /// Writes everything down: of a state with so many pages.
+    /// Writes everything down: of a state with so many pages. Nothing is left to do where nothing changed since the last time.
     pub(super) fn seal(&mut self, pages: u32) -> Result<()> {
+        if self.sealed == Some(pages) {
+            return Ok(());
+        }
         self.write_waiting()?;
         let end = self.place(self.numbers.len());
         let fail = |e: io::Error| writing(&e, &self.path);
@@ -230,7 +244,9 @@ impl Part {
         let sum = sum(&list);
         list.extend_from_slice(&sum.to_le_bytes());
         self.file.write_all_at(&list, end).map_err(fail)?;
-        self.file.sync_all().map_err(fail)
+        self.file.sync_all().map_err(fail)?;
+        self.sealed = Some(pages);
+        Ok(())
     }
 
     /// Brings the file's name to the disk.

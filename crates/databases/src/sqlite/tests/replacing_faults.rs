@@ -21,22 +21,23 @@ use super::common::{Ground, SHAPES, Shape};
 use super::replacing_common::{assert_same, assert_sound, journal, loaded, masked, names, open, pages, without_mark};
 
 /// Every call that changes a file or makes it durable.
-const CALLS: &str = "pwrite64,write,ftruncate,fallocate,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,openat";
+pub(super) const CALLS: &str =
+    "pwrite64,write,ftruncate,fallocate,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,openat";
 
 /// What another process is to do.
-struct Work<'a> {
-    what: &'a str,
-    path: &'a Path,
+pub(super) struct Work<'a> {
+    pub(super) what: &'a str,
+    pub(super) path: &'a Path,
     /// Where the plan lies, or is to be written.
-    plan: &'a Path,
+    pub(super) plan: &'a Path,
     /// A plain dump, to be loaded.
-    bytes: &'a Path,
-    runtime: &'a Path,
+    pub(super) bytes: &'a Path,
+    pub(super) runtime: &'a Path,
 }
 
 impl Work<'_> {
     /// What it answered; nothing where it was killed.
-    fn run(&self, prefix: &[OsString]) -> Option<String> {
+    pub(super) fn run(&self, prefix: &[OsString]) -> Option<String> {
         let mut words: Vec<OsString> = prefix.to_vec();
         words.push(std::env::current_exe().unwrap().into_os_string());
         words.extend(
@@ -119,7 +120,7 @@ fn filled(path: &Path, shape: Shape, rows: u32, tag: &str) {
     .unwrap();
 }
 
-fn write_plan(ground: &Ground, plan: &Replacement) -> PathBuf {
+pub(super) fn write_plan(ground: &Ground, plan: &Replacement) -> PathBuf {
     let path = ground.access.runtime.join("plan.json");
     fs::write(&path, serde_json::to_vec(plan).unwrap()).unwrap();
     path

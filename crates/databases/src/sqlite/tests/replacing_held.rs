@@ -18,7 +18,7 @@ use super::common::{Ground, SHAPES, make};
 use super::replacing_common::{assert_same, assert_sound, backup, journal, loaded, masked, names, open, pages};
 
 /// Another process that works until its input ends, and then tells.
-struct Worker {
+pub(super) struct Worker {
     child: Child,
     answers: BufReader<ChildStdout>,
     input: Option<ChildStdin>,
@@ -26,13 +26,13 @@ struct Worker {
 
 impl Worker {
     fn start(role: &str, path: &Path) -> Worker {
+        Worker::of("sqlite::tests::replacing_held::as_another_process", role, path)
+    }
+
+    /// With one test of this program as its work.
+    pub(super) fn of(test: &str, role: &str, path: &Path) -> Worker {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "sqlite::tests::replacing_held::as_another_process",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env("COFFRE_TEST_WORKER", role)
             .env("COFFRE_TEST_FILE", path)
             .stdin(Stdio::piped())
@@ -47,7 +47,7 @@ impl Worker {
         worker
     }
 
-    fn answer(&mut self) -> String {
+    pub(super) fn answer(&mut self) -> String {
         loop {
             let mut line = String::new();
             assert!(self.answers.read_line(&mut line).unwrap() > 0, "it said nothing");
@@ -58,7 +58,7 @@ impl Worker {
     }
 
     /// Lets it come to its end; answers what it tells.
-    fn end(mut self) -> String {
+    pub(super) fn end(mut self) -> String {
         drop(self.input.take());
         let answer = self.answer();
         assert!(self.child.wait().unwrap().success());
@@ -195,7 +195,7 @@ fn written(path: &Path) -> BTreeSet<i64> {
 }
 
 /// More of it when asked for, so that figures can be had for real sizes.
-fn megabytes(usual: u32) -> u32 {
+pub(super) fn megabytes(usual: u32) -> u32 {
     std::env::var("COFFRE_TEST_MEGABYTES")
         .ok()
         .and_then(|n| n.parse().ok())
