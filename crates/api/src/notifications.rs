@@ -2,6 +2,7 @@
 
 mod compose;
 mod standings;
+mod unheard;
 
 use std::time::Instant;
 
@@ -24,6 +25,7 @@ use crate::secret_change::with_row;
 
 use compose::InWords;
 pub(crate) use standings::{failing, meaning, not_good};
+pub use unheard::{FailingChannel, Unheard};
 
 /// A channel that is to be added.
 #[derive(Clone, Debug)]

@@ -76,6 +76,10 @@ export type Attention = {
   unprotected: number,
   /** Sources whose last run failed. */
   failures_open: number,
+  /** Channels that do not reach their receiver. */
+  channels_failing: number,
+  /** No channel that listens reaches its receiver: nobody would hear. */
+  nobody_told: boolean,
   /** When something runs next. */
   next_run_at: string | null,
   /** Whether nothing runs by itself because somebody paused it. */
@@ -854,6 +858,8 @@ export type Exported = {
 
 /** A channel that does not reach its receiver. */
 export type FailingChannel = {
+  /** The channel. */
+  id: Id,
   /** Its name. */
   name: string,
   /** Why not. */
@@ -1396,6 +1402,8 @@ export type Overview = {
   next: Array<NextRun>,
   /** Whether nothing runs by itself because somebody paused it. */
   schedules_paused: boolean,
+  /** Who should be told, and cannot be. */
+  unheard: Unheard,
 }
 
 /** One part of an artifact. A plain backup has one. */
@@ -2356,6 +2364,14 @@ export type ToolFound = {
 
 /** What started a run. */
 export type Trigger = "manual" | "scheduled" | "catch_up" | "safety" | "guard" | "api";
+
+/** Who should be told, and cannot be. Says nothing about backups: a source is as safe as its copies. */
+export type Unheard = {
+  /** Channels that listen and do not reach their receiver, by name. */
+  channels: Array<FailingChannel>,
+  /** No channel that listens reaches its receiver. */
+  nobody: boolean,
+}
 
 /** A backup with a flag that nobody has looked at. */
 export type Unusual = {

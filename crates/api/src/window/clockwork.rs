@@ -63,7 +63,7 @@ impl Runner for Behind {
         if !told.sent.is_empty()
             && let Ok(window) = self.window()
         {
-            window.changed(tags(&[Noun::Channels, Noun::Health]));
+            window.changed(tags(&[Noun::Channels, Noun::Health, Noun::Overview]));
         }
     }
 }

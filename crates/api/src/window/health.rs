@@ -20,6 +20,7 @@ use super::protection::{Around, Protection, protection};
 use super::sources::{adapter_of, place_of};
 use super::{Window, tags};
 use crate::Coffre;
+use crate::notifications::FailingChannel;
 
 /// Less free room than this is said to be little, whatever the size of backups.
 const LEAST_FREE: u64 = 10_000_000_000;
@@ -146,29 +147,6 @@ pub struct Health {
     pub channels: Vec<FailingChannel>,
 }
 
-/// A channel that does not reach its receiver.
-#[derive(Debug, Serialize, TS)]
-pub struct FailingChannel {
-    /// Its name.
-    pub name: String,
-    /// Why not.
-    pub error: Error,
-}
-
-fn failing_channels(coffre: &Coffre) -> Result<Vec<FailingChannel>> {
-    let states = coffre
-        .channels()?
-        .into_iter()
-        .filter(|state| state.channel.paused_at.is_none());
-    let failing = states.filter_map(|state| {
-        Some(FailingChannel {
-            name: state.channel.name,
-            error: state.failing?,
-        })
-    });
-    Ok(failing.collect())
-}
-
 /// What a process takes of memory, in bytes, with each page that several share counted in parts: the web view's processes share most of
 /// theirs, and the sum of what each holds would count it several times.
 ///
@@ -288,7 +266,7 @@ impl Window {
             },
             leftovers,
             notices: self.unseen_notices(),
-            channels: failing_channels(&coffre)?,
+            channels: coffre.unheard()?.channels,
         })
     }
 
