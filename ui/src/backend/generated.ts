@@ -941,7 +941,7 @@ export type Health = {
   stale_after_ms: number,
   /** The last 24 hours. */
   day: DayCounts,
-  /** What dead runs left at destinations and could not be removed when Coffre started. */
+  /** What dead runs left at destinations and could not be removed, and what Coffre's own daily work could not do. */
   leftovers: Array<CoffreError>,
   /** Why the system did not show the last notification. */
   notices: CoffreError | null,

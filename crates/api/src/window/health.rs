@@ -139,7 +139,7 @@ pub struct Health {
     pub stale_after_ms: i64,
     /// The last 24 hours.
     pub day: DayCounts,
-    /// What dead runs left at destinations and could not be removed when Coffre started.
+    /// What dead runs left at destinations and could not be removed, and what Coffre's own daily work could not do.
     pub leftovers: Vec<Error>,
     /// Why the system did not show the last notification.
     pub notices: Option<Error>,
@@ -251,6 +251,11 @@ impl Window {
         let mut leftovers = looks.left.clone();
         leftovers.extend(looks.unsettled.iter().filter(|error| !looks.left.contains(error)).cloned());
         drop(looks);
+        for error in coffre.jobs()?.into_iter().filter_map(|job| job.last_error) {
+            if !leftovers.contains(&error) {
+                leftovers.push(error);
+            }
+        }
         Ok(Health {
             checked_at,
             sources,
