@@ -308,6 +308,14 @@ export type CatalogueHealth = {
   fragmentation: number,
 }
 
+/** A copy that is the catalogue now. */
+export type CatalogueRestored = {
+  /** The copy; it stays. */
+  copy: string,
+  /** Where what was replaced lies now, if there was anything. */
+  aside: string | null,
+}
+
 /** A channel. */
 export type Channel = {
   /** Identity. */
@@ -1076,6 +1084,24 @@ export type JournalWanted = {
   until?: string | null,
 }
 
+/** The copies, and whether one is needed. */
+export type KeptCopies = {
+  /** Newest first. */
+  copies: Array<KeptCopy>,
+  /** The catalogue is damaged: a copy may take its place. A sound one is never replaced. */
+  damaged: boolean,
+}
+
+/** A copy of the catalogue. */
+export type KeptCopy = {
+  /** The file. */
+  path: string,
+  /** When it was made. */
+  at: string,
+  /** Its size. */
+  bytes: number,
+}
+
 /** A key that backups can be encrypted with. */
 export type Key = {
   /** Identity; the secret store keeps the secret part under it. */
@@ -1754,6 +1780,12 @@ export type Restore = {
   error: CoffreError | null,
 }
 
+/** Which copy is to come back. */
+export type RestoreCatalogue = {
+  /** Its file, one of those that were listed. */
+  path: string,
+}
+
 /** One of them. */
 export type RestoreCheck = {
   /** Which: `ui.restore.check.<name>`. */
@@ -2414,6 +2446,8 @@ export interface Commands {
   overview: { args: Nothing; answer: Overview }
   running: { args: Nothing; answer: Array<Running> }
   set_catalogue_aside: { args: Nothing; answer: SetAside }
+  list_catalogue_copies: { args: Nothing; answer: KeptCopies }
+  restore_catalogue: { args: RestoreCatalogue; answer: CatalogueRestored }
   list_sources: { args: Nothing; answer: Array<SourceRow> }
   show_source: { args: ById; answer: SourceDetail }
   check_source: { args: CheckDraft; answer: DraftErrors }

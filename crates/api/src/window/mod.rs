@@ -8,6 +8,7 @@
 pub mod about;
 pub mod backup_detail;
 pub mod backups;
+pub mod catalogue_copies;
 mod channels;
 mod clockwork;
 mod commands;
