@@ -1,17 +1,20 @@
 //! Channels and what they are told: add, edit, test, pause, remove; looking at what is new, and sending it.
 
+mod audience;
 mod compose;
 mod standings;
+mod unheard;
 
 use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use coffre_engine::catalogue::{Delivery, Fresh, Listening};
+use coffre_engine::catalogue::{Delivery, Fresh, Listening, Whose};
 use coffre_engine::context::Subject;
 use coffre_engine::notify::{self, REMEMBERED, Sent, TRIED_FOR};
 use coffre_engine::secrets::channel_secret;
 use coffre_model::channel::{Channel, ChannelKind, ChannelSettings, DeliveryState, Digest, Wants, secret_place};
-use coffre_model::notice::{self, About, Event, GROUPED_FROM, Level, Occurrence, Standing, Tell, What};
+use coffre_model::journal::Entry;
+use coffre_model::notice::{self, Event, GROUPED_FROM, Level, Occurrence, Standing, Tell, What};
 use coffre_model::plan::Plan;
 use coffre_model::schedule::Schedule;
 use coffre_model::{Cancel, Code, Error, Id, Result, Secret};
@@ -24,6 +27,7 @@ use crate::secret_change::with_row;
 
 use compose::InWords;
 pub(crate) use standings::{failing, meaning, not_good};
+pub use unheard::{FailingChannel, Unheard};
 
 /// A channel that is to be added.
 #[derive(Clone, Debug)]
@@ -508,7 +512,7 @@ fn news(
         // It hears of everything that is new by then, in one message.
         return fresh;
     }
-    let chosen = |standing: &&Standing| concerns(channel, standing, plans);
+    let chosen = |standing: &&Standing| audience::hears(channel, standing, plans);
     let standings: Vec<Standing> = standings.iter().filter(chosen).cloned().collect();
     let since = listening.since;
     let decision = match &channel.settings {
@@ -516,16 +520,17 @@ fn news(
             notice::pings(*failures, channel.wants.patient, &listening.told, &standings, since)
         }
         _ => {
-            let limited = !channel.plan_ids.is_empty();
-            let happened: Vec<Occurrence> = match limited {
-                // Lines of the journal name no plan.
-                true => Vec::new(),
-                false => listening.journal.iter().filter_map(standings::occurrence).collect(),
-            };
+            let ours = |line: &&(Entry, Whose)| audience::hears_line(channel, &line.1, plans);
+            let happened: Vec<Occurrence> = listening
+                .journal
+                .iter()
+                .filter(ours)
+                .filter_map(|(entry, whose)| standings::occurrence(entry, whose))
+                .collect();
             notice::decide(&channel.wants, &listening.told, &standings, &happened, since, now)
         }
     };
-    fresh.journal_seen = listening.journal.last().map(|entry| entry.id);
+    fresh.journal_seen = listening.journal.last().map(|(entry, _)| entry.id);
     fresh.told = decision.told;
     fresh.gone = decision.gone;
     fresh.messages = messages(decision.tells, is_ping);
@@ -534,22 +539,6 @@ fn news(
         fresh.digested_at = Some(due);
     }
     fresh
-}
-
-/// Whether a channel wants to hear of this at all.
-fn concerns(channel: &Channel, standing: &Standing, plans: &[Plan]) -> bool {
-    if standing.about == About::Channel {
-        return standing.id != channel.id && channel.plan_ids.is_empty();
-    }
-    if channel.plan_ids.is_empty() {
-        return true;
-    }
-    let own = |plan: &&Plan| channel.plan_ids.contains(&plan.id);
-    let source = standing.event.source.as_ref().map(|source| source.id);
-    match standing.about {
-        About::Protection => plans.iter().filter(own).any(|plan| Some(plan.source_id) == source),
-        _ => channel.plan_ids.contains(&standing.id),
-    }
 }
 
 /// One message for each thing, or one for all where there are many.

@@ -25,9 +25,11 @@ use crate::Coffre;
 use crate::folder::{Folder, Heard};
 use crate::notifications::Told;
 
+mod beside;
 mod drills;
 mod status;
 
+use beside::{Going, Work};
 use drills::Drills;
 pub use status::{PlanStatus, Status};
 
@@ -76,6 +78,10 @@ pub trait Runner: Send + Sync {
     fn ran(&self, ran: &Ran);
     /// A look failed. The clockwork goes on.
     fn failed(&self, error: &Error);
+    /// Coffre's own work was done: backups may have left.
+    fn tidied(&self) {
+        self.changed();
+    }
     /// Channels were told something, or could not be.
     fn told(&self, told: &Told);
 }
@@ -199,10 +205,9 @@ struct State {
     woken: bool,
     /// Somebody wrote to the catalogue: perhaps we ourselves.
     heard: bool,
-    /// Somebody looks at what channels are to be told; and is to look once more.
-    telling: bool,
+    /// Whoever tells channels is to look once more.
     tell_again: bool,
-    runs: Vec<(Id, DateTime<Utc>, Cancel)>,
+    going: Vec<Going>,
 }
 
 impl Clockwork {
@@ -238,13 +243,13 @@ impl Clockwork {
         let until = Instant::now() + limit;
         let mut state = self.lock();
         state.stopping = true;
-        for (_, _, cancel) in &state.runs {
-            cancel.cancel(Reason::Terminate);
+        for going in &state.going {
+            going.cancel.cancel(Reason::Terminate);
         }
         self.0.bell.notify_all();
         let left = until.saturating_duration_since(Instant::now());
-        let waited = self.0.bell.wait_timeout_while(state, left, |state| !state.runs.is_empty());
-        let ended = waited.unwrap_or_else(PoisonError::into_inner).0.runs.is_empty();
+        let waited = self.0.bell.wait_timeout_while(state, left, |state| !state.going.is_empty());
+        let ended = waited.unwrap_or_else(PoisonError::into_inner).0.going.is_empty();
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             while !thread.is_finished() && Instant::now() < until {
@@ -373,29 +378,21 @@ impl Clockwork {
 
     /// Does Coffre's own work, beside the clock: a destination that does not answer must not keep a plan from its slot.
     fn keep_house(&self, coffre: &Arc<Coffre>) -> Result<()> {
-        let (clockwork, coffre) = (self.clone(), Arc::clone(coffre));
-        let work = move || {
-            let (cancel, runner) = (Cancel::new(), &clockwork.0.runner);
-            let key = (Id::new(), (coffre.engine.now)());
-            {
-                let mut state = clockwork.lock();
-                if state.stopping {
-                    return;
+        let key = (Work::House, Id::new(), (coffre.engine.now)());
+        self.beside(
+            key,
+            coffre,
+            |_| false,
+            |clockwork, coffre, cancel| {
+                // Why something of it failed is told by `coffre scheduler status` and in Health, and it is tried again.
+                match coffre.do_jobs(cancel) {
+                    Ok(false) => {}
+                    Ok(true) => clockwork.0.runner.tidied(),
+                    Err(error) if error.code() == Code::Cancelled => {}
+                    Err(error) => clockwork.0.runner.failed(&error),
                 }
-                state.runs.push((key.0, key.1, cancel.clone()));
-            }
-            let over = Over(&clockwork, key);
-            // Why something of it failed is told by `coffre scheduler status`, and it is tried again.
-            match coffre.do_jobs(&cancel) {
-                Ok(_) => {}
-                Err(error) if error.code() == Code::Cancelled => {}
-                Err(error) => runner.failed(&error),
-            }
-            drop(coffre);
-            drop(over);
-        };
-        let spawned = std::thread::Builder::new().name("housekeeping".into()).spawn(work);
-        spawned.map(drop).map_err(|e| Error::internal("start a thread", e))
+            },
+        )
     }
 
     /// Tells channels what is new, beside the clock: a mail server that does not answer must not keep a plan from its slot.
@@ -403,26 +400,16 @@ impl Clockwork {
         if !coffre.engine.catalogue.anybody_listens()? {
             return Ok(());
         }
-        let cancel = Cancel::new();
-        let key = (Id::new(), (coffre.engine.now)());
-        {
-            let mut state = self.lock();
-            if state.stopping {
-                return Ok(());
-            }
-            if state.telling {
-                state.tell_again = true;
-                return Ok(());
-            }
-            state.telling = true;
-            state.runs.push((key.0, key.1, cancel.clone()));
-        }
-        let (clockwork, coffre) = (self.clone(), Arc::clone(coffre));
-        let work = move || {
-            let over = TellingEnds(&clockwork, key);
+        let key = (Work::Notices, Id::new(), (coffre.engine.now)());
+        let not_now = |state: &mut State| {
+            let telling = state.goes_on(Work::Notices);
+            state.tell_again |= telling;
+            telling
+        };
+        self.beside(key, coffre, not_now, |clockwork, coffre, cancel| {
             let runner = &clockwork.0.runner;
             loop {
-                match catch_unwind(AssertUnwindSafe(|| coffre.tell(None, &cancel))) {
+                match catch_unwind(AssertUnwindSafe(|| coffre.tell(None, cancel))) {
                     Ok(Ok(told)) => runner.told(&told),
                     Ok(Err(error)) => {
                         tracing::error!(%error, "tell channels");
@@ -435,34 +422,16 @@ impl Clockwork {
                     break;
                 }
             }
-            drop(coffre);
-            drop(over);
-        };
-        let spawned = std::thread::Builder::new().name("notices".into()).spawn(work);
-        spawned.map(drop).map_err(|e| {
-            let mut state = self.lock();
-            state.telling = false;
-            state.runs.retain(|(id, at, _)| (*id, *at) != key);
-            Error::internal("start a thread", e)
         })
     }
 
     fn begin(&self, coffre: &Arc<Coffre>, start: Start) -> Result<()> {
-        let cancel = Cancel::new();
-        let key = (start.plan.id, start.slot.at);
-        {
-            let mut state = self.lock();
-            // One that is about to write down its end is not started again beside itself.
-            if state.stopping || state.runs.iter().any(|(plan, at, _)| (*plan, *at) == key) {
-                return Ok(());
-            }
-            state.runs.push((key.0, key.1, cancel.clone()));
-        }
-        let (clockwork, coffre) = (self.clone(), Arc::clone(coffre));
-        let spawned = std::thread::Builder::new().name("slot".into()).spawn(move || {
-            let over = Over(&clockwork, key);
+        let key = (Work::Slot, start.plan.id, start.slot.at);
+        // One that is about to write down its end is not started again beside itself.
+        let same = |state: &mut State| state.going.iter().any(|going| going.key == key);
+        self.beside(key, coffre, same, move |clockwork, coffre, cancel| {
             let runner = clockwork.0.runner.as_ref();
-            match run(runner, &coffre, &start, &cancel, &|| clockwork.lock().stopping) {
+            match run(runner, coffre, &start, cancel, &|| clockwork.lock().stopping) {
                 Ok(Some(ran)) => runner.ran(&ran),
                 Ok(None) => {}
                 Err(error) => {
@@ -470,15 +439,7 @@ impl Clockwork {
                     runner.failed(&error);
                 }
             }
-            // What it holds of the catalogue goes before anybody hears that it is over.
-            drop(coffre);
-            drop(over);
-        });
-        if let Err(error) = spawned {
-            self.lock().runs.retain(|(plan, at, _)| (*plan, *at) != key);
-            return Err(Error::internal("start a thread", error));
-        }
-        Ok(())
+        })
     }
 }
 
@@ -512,32 +473,6 @@ fn hear(bell: &Weak<Inner>, home: &std::path::Path) {
         if heard == Heard::Change {
             std::thread::sleep(PIECES);
         }
-    }
-}
-
-/// Takes a run out of the list, also where it panicked, and looks at what is next.
-struct Over<'a>(&'a Clockwork, (Id, DateTime<Utc>));
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.runs.retain(|(plan, at, _)| (*plan, *at) != self.1);
-        state.woken = true;
-        drop(state);
-        self.0.0.bell.notify_all();
-    }
-}
-
-/// Ends the telling, also where it panicked. Wakes nobody: what there is to tell next is seen at the next look.
-struct TellingEnds<'a>(&'a Clockwork, (Id, DateTime<Utc>));
-
-impl Drop for TellingEnds<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.telling = false;
-        state.runs.retain(|(id, at, _)| (*id, *at) != self.1);
-        drop(state);
-        self.0.0.bell.notify_all();
     }
 }
 

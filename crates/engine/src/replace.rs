@@ -16,6 +16,7 @@ use coffre_model::key::Key;
 use coffre_model::progress::{Observer, Step};
 use coffre_model::replace::{LiveLook, Replace, ReplaceWay, Replacement, Standing};
 use coffre_model::restore::{CountComparison, Restore, RestoreMode, RestoreState};
+use coffre_model::settings::UNDO_KEEP_DAYS;
 use coffre_model::source::Source;
 use coffre_model::{Cancel, Code, Error, Id, Result};
 use sha2::{Digest, Sha256};
@@ -566,7 +567,7 @@ pub(crate) fn keep(engine: &Engine, live: &mut Live, row: &mut Restore, plan: &R
     if let Err(error) = kept {
         let error: Error = error;
         // It is there all the same, and asked for again when its time is over.
-        row.kept_until.get_or_insert((engine.now)() + TimeDelta::days(7));
+        row.kept_until.get_or_insert((engine.now)() + TimeDelta::days(UNDO_KEEP_DAYS));
         row.remarks.push(error);
     }
 }

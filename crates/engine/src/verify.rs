@@ -79,6 +79,7 @@ pub fn verify(
         if let Some(state) = state {
             record(engine, &backup, copy, state, error.clone(), &lease)?;
         }
+        note(engine, &backup, copy, error.as_ref())?;
         let subject = Subject {
             kind: "backup",
             id: Some(&backup.id),
@@ -124,6 +125,17 @@ pub fn record(
         error,
     };
     engine.catalogue.record_verification(&backup.id, &[result], lease).map(drop)
+}
+
+/// Writes down what a verification came to, for whoever is told of it. What could not even be tried says nothing.
+fn note(engine: &Engine, backup: &Backup, copy: &Copy, error: Option<&Error>) -> Result<()> {
+    let untried = |error: &Error| matches!(error.code(), Code::Busy | Code::Usage | Code::Refused);
+    if error.is_some_and(untried) {
+        return Ok(());
+    }
+    engine
+        .catalogue
+        .note_reading(&backup.id, &copy.destination_id, (engine.now)(), error)
 }
 
 /// What an error says about the copy; nothing where it only says that the place or the key could not be had.
@@ -198,6 +210,7 @@ fn lost_copy(engine: &Engine, backup: &Backup, place: &place::Place, cancel: &Ca
     };
     let state = judge(&error).unwrap_or(CopyState::Missing);
     record(engine, &backup, &copy, state, Some(error.clone()), &lease)?;
+    note(engine, &backup, &copy, Some(&error))?;
     let subject = Subject {
         kind: "backup",
         id: Some(&backup.id),

@@ -24,6 +24,17 @@ words! {
         Retention = "retention",
         /// Another channel.
         Channel = "channel",
+        /// The rehearsed restores of a source's backups.
+        Drill = "drill",
+        /// A backup whose copies were read again.
+        Verification = "verification",
+    }
+}
+
+impl About {
+    /// The name under which it is remembered of `id`.
+    pub fn topic(self, id: &Id) -> String {
+        format!("{self}:{id}")
     }
 }
 
@@ -66,6 +77,8 @@ words! {
         RetentionResumed = "retention_resumed",
         /// A rehearsed restore failed.
         DrillFailed = "drill_failed",
+        /// The next one did not.
+        DrillRecovered = "drill_recovered",
         /// Another channel does not reach its receiver.
         ChannelFailing = "channel_failing",
         /// It does again.
@@ -80,6 +93,8 @@ words! {
         UndoFailed = "undo_failed",
         /// A backup is not what it was.
         VerifyFailed = "verify_failed",
+        /// It was read again, and is.
+        VerifyRecovered = "verify_recovered",
         /// The catalogue was rebuilt from destinations.
         CatalogueRebuilt = "catalogue_rebuilt",
         /// A person tries the channel.
@@ -163,12 +178,14 @@ pub struct Standing {
     pub recovery: Option<What>,
     /// Whether it is worth telling although nothing was wrong.
     pub success: bool,
+    /// Topics that say why this stands badly: a channel that hears of one of them hears nothing more of this.
+    pub said_by: Vec<String>,
 }
 
 impl Standing {
     /// The name under which it is remembered.
     pub fn topic(&self) -> String {
-        format!("{}:{}", self.about, self.id)
+        self.about.topic(&self.id)
     }
 }
 
@@ -241,9 +258,18 @@ pub fn decide(
 ) -> Decision {
     let mut decision = Decision::default();
     let mut seen = BTreeSet::new();
+    let bad: BTreeSet<String> = standings
+        .iter()
+        .filter(|standing| standing.level > Level::Good)
+        .map(Standing::topic)
+        .collect();
     for standing in standings {
         let topic = standing.topic();
         seen.insert(topic.clone());
+        // What was told of it before stays told: its end is news once it stands well.
+        if standing.said_by.iter().any(|by| bad.contains(by)) {
+            continue;
+        }
         let before = told.get(&topic);
         if let Some(after) = judge(wants, before, standing, since, now, &mut decision.tells)
             && before != Some(&after)
@@ -353,10 +379,20 @@ fn fold(tells: &mut Vec<Tell>) {
     let said: BTreeSet<(Id, bool)> = tells
         .iter()
         .filter(|tell| {
-            use What::{BackupFailed, BackupIncomplete, BackupMissed, BackupRecovered, BackupStored};
+            use What::{
+                BackupFailed, BackupIncomplete, BackupMissed, BackupRecovered, BackupStored, DrillRecovered, VerifyFailed,
+                VerifyRecovered,
+            };
             matches!(
                 tell.event.what,
-                BackupFailed | BackupMissed | BackupStored | BackupIncomplete | BackupRecovered
+                BackupFailed
+                    | BackupMissed
+                    | BackupStored
+                    | BackupIncomplete
+                    | BackupRecovered
+                    | DrillRecovered
+                    | VerifyFailed
+                    | VerifyRecovered
             )
         })
         .filter_map(|tell| Some((tell.event.source.as_ref()?.id, tell.event.level == Level::Good)))

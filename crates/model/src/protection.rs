@@ -103,11 +103,8 @@ pub struct Asked {
 }
 
 /// What rehearsed restores showed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drilled {
-    /// Nothing can be said: this kind of database cannot be rehearsed.
-    #[default]
-    Impossible,
     /// None was ever made; the source is there since then.
     Never(DateTime<Utc>),
     /// The last one found everything right.
@@ -117,7 +114,7 @@ pub enum Drilled {
 }
 
 /// Everything that the decision rests on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Evidence {
     /// The source's plans that are not paused.
     pub plans: Vec<Asked>,

@@ -24,6 +24,9 @@ pub enum SettingKind {
     Switch,
 }
 
+/// What `undo_keep_days` is when nobody set it.
+pub const UNDO_KEEP_DAYS: i64 = 7;
+
 /// Every setting.
 pub const SETTINGS: &[Setting] = &[
     // No bytes from a tool or a storage for so long ends the run as STALLED. Never a limit on the whole.
@@ -161,5 +164,15 @@ impl Setting {
             .with("key", self.key)
             .with("given", value)
             .with("allowed", allowed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_an_undo_has_one_default() {
+        assert_eq!(find("undo_keep_days").unwrap().default, UNDO_KEEP_DAYS.to_string());
     }
 }

@@ -76,6 +76,10 @@ export type Attention = {
   unprotected: number,
   /** Sources whose last run failed. */
   failures_open: number,
+  /** Channels that do not reach their receiver. */
+  channels_failing: number,
+  /** No channel that listens reaches its receiver: nobody would hear. */
+  nobody_told: boolean,
   /** When something runs next. */
   next_run_at: string | null,
   /** Whether nothing runs by itself because somebody paused it. */
@@ -302,6 +306,14 @@ export type CatalogueHealth = {
   error: CoffreError | null,
   /** The share of it that holds nothing, 0 to 1. */
   fragmentation: number,
+}
+
+/** A copy that is the catalogue now. */
+export type CatalogueRestored = {
+  /** The copy; it stays. */
+  copy: string,
+  /** Where what was replaced lies now, if there was anything. */
+  aside: string | null,
 }
 
 /** A channel. */
@@ -854,6 +866,8 @@ export type Exported = {
 
 /** A channel that does not reach its receiver. */
 export type FailingChannel = {
+  /** The channel. */
+  id: Id,
   /** Its name. */
   name: string,
   /** Why not. */
@@ -935,7 +949,7 @@ export type Health = {
   stale_after_ms: number,
   /** The last 24 hours. */
   day: DayCounts,
-  /** What dead runs left at destinations and could not be removed when Coffre started. */
+  /** What dead runs left at destinations and could not be removed, and what Coffre's own daily work could not do. */
   leftovers: Array<CoffreError>,
   /** Why the system did not show the last notification. */
   notices: CoffreError | null,
@@ -1068,6 +1082,24 @@ export type JournalWanted = {
   since?: string | null,
   /** Before this moment. */
   until?: string | null,
+}
+
+/** The copies, and whether one is needed. */
+export type KeptCopies = {
+  /** Newest first. */
+  copies: Array<KeptCopy>,
+  /** The catalogue is damaged: a copy may take its place. A sound one is never replaced. */
+  damaged: boolean,
+}
+
+/** A copy of the catalogue. */
+export type KeptCopy = {
+  /** The file. */
+  path: string,
+  /** When it was made. */
+  at: string,
+  /** Its size. */
+  bytes: number,
 }
 
 /** A key that backups can be encrypted with. */
@@ -1396,6 +1428,8 @@ export type Overview = {
   next: Array<NextRun>,
   /** Whether nothing runs by itself because somebody paused it. */
   schedules_paused: boolean,
+  /** Who should be told, and cannot be. */
+  unheard: Unheard,
 }
 
 /** One part of an artifact. A plain backup has one. */
@@ -1744,6 +1778,12 @@ export type Restore = {
   remarks: Array<CoffreError>,
   /** Why it failed. */
   error: CoffreError | null,
+}
+
+/** Which copy is to come back. */
+export type RestoreCatalogue = {
+  /** Its file, one of those that were listed. */
+  path: string,
 }
 
 /** One of them. */
@@ -2357,6 +2397,14 @@ export type ToolFound = {
 /** What started a run. */
 export type Trigger = "manual" | "scheduled" | "catch_up" | "safety" | "guard" | "api";
 
+/** Who should be told, and cannot be. Says nothing about backups: a source is as safe as its copies. */
+export type Unheard = {
+  /** Channels that listen and do not reach their receiver, by name. */
+  channels: Array<FailingChannel>,
+  /** No channel that listens reaches its receiver. */
+  nobody: boolean,
+}
+
 /** A backup with a flag that nobody has looked at. */
 export type Unusual = {
   /** The backup. */
@@ -2398,6 +2446,8 @@ export interface Commands {
   overview: { args: Nothing; answer: Overview }
   running: { args: Nothing; answer: Array<Running> }
   set_catalogue_aside: { args: Nothing; answer: SetAside }
+  list_catalogue_copies: { args: Nothing; answer: KeptCopies }
+  restore_catalogue: { args: RestoreCatalogue; answer: CatalogueRestored }
   list_sources: { args: Nothing; answer: Array<SourceRow> }
   show_source: { args: ById; answer: SourceDetail }
   check_source: { args: CheckDraft; answer: DraftErrors }

@@ -39,6 +39,26 @@ describe('channels', () => {
     await waitFor(async () => expect(await memory.commands.listChannels()).toHaveLength(0))
   })
 
+  it('that fails is seen where a person looks first, and never hidden by green backups', async () => {
+    const { memory } = await start('/overview', { now: NOON })
+    expect((await screen.findAllByText('The channel “ops” does not reach its receiver')).length).toBe(1)
+    expect(screen.getByText(/would not hear of a failure/)).toBeTruthy()
+    expect(screen.getByRole('link', { name: 'See what to do' }).getAttribute('href')).toContain('/settings?at=channels')
+    const settings = screen.getByRole('link', { name: /Settings/ })
+    expect(settings.textContent).toContain('1 channel does not reach its receiver')
+    await accessible()
+    // The other one is paused: now nobody is left.
+    const [, team] = await memory.commands.listChannels()
+    await memory.commands.pauseChannel({ id: team?.state.id ?? '', paused: true })
+    expect(await screen.findByText('Nobody can be told')).toBeTruthy()
+    expect(screen.getByText(/Nobody would hear of a failure/)).toBeTruthy()
+    // Whoever pauses what fails has decided.
+    const [ops] = await memory.commands.listChannels()
+    await memory.commands.pauseChannel({ id: ops?.state.id ?? '', paused: true })
+    await waitFor(() => expect(screen.queryByText('Nobody can be told')).toBeNull())
+    expect(screen.queryByText(/does not reach its receiver/)).toBeNull()
+  })
+
   it('is trouble in Health too, with the way to the settings', async () => {
     await start('/health', { now: NOON })
     expect(await screen.findByText('The channel “ops” does not reach its receiver')).toBeTruthy()

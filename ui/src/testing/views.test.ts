@@ -122,6 +122,29 @@ describe('a damaged catalogue', () => {
     expect(await screen.findByText('Where are the backups?')).toBeTruthy()
     expect(memory.damaged).toBe(false)
   })
+
+  it('gives its place to a copy, when asked twice; what was replaced is said to be kept', async () => {
+    const { user, memory } = await start('/health', { now: NOON, damaged: true })
+    const [newest] = await screen.findAllByRole('button', { name: /^Restore…/ })
+    await accessible()
+    await user.click(newest as HTMLElement)
+    expect(await screen.findByText(/moved aside and kept/)).toBeTruthy()
+    await user.click(screen.getByRole('button', { name: 'Leave it' }))
+    expect(memory.damaged).toBe(true)
+    await user.click(newest as HTMLElement)
+    await user.click(await screen.findByRole('button', { name: 'Restore this copy' }))
+    expect(await screen.findByText(/What was replaced is kept: .*catalogue\.db\.damaged/)).toBeTruthy()
+    expect(memory.damaged).toBe(false)
+    expect((await memory.commands.listSources()).length).toBeGreaterThan(0)
+  })
+
+  it('is not replaced while it is sound: its copies are only listed', async () => {
+    await start('/settings', { now: NOON })
+    expect(await screen.findByText('Copies of the catalogue')).toBeTruthy()
+    expect(await screen.findByText(/A copy only takes the place of one that is damaged/)).toBeTruthy()
+    expect(screen.queryByRole('button', { name: /^Restore…/ })).toBeNull()
+    await accessible()
+  })
 })
 
 describe('in French', () => {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use coffre_engine::catalogue::Delivery;
+use coffre_engine::catalogue::{Delivery, Reading, Whose};
 use coffre_model::backup::{Backup, BackupState, Copy, CopyState};
 use coffre_model::channel::DeliveryState;
+use coffre_model::drill::{Drill, DrillState};
 use coffre_model::journal::Entry;
 use coffre_model::notice::{About, Event, Level, Named, Occurrence, Standing, What};
 use coffre_model::plan::Plan;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::sayable;
 use crate::Coffre;
+use crate::drills::verdict;
 use crate::window::protection::{Around, Protection, protection};
 
 /// So long a slot may be due before one that was missed is told: until then it may still be caught up.
@@ -83,6 +85,17 @@ pub(super) fn look(coffre: &Coffre) -> Result<Look> {
         standings.extend(of_protection(&source, &protection, now));
         protections.push((source, protection));
     }
+    // After the protection that rests on it: what says why is never the older of the two.
+    let drills = of_drills(coffre)?;
+    // A rehearsal that found the last run's copies bad says that this run is no good any more.
+    for standing in standings.iter_mut().filter(|standing| standing.about == About::Backup) {
+        let run = standing.event.backup.as_ref().map(|backup| backup.id);
+        let same = |drill: &&Standing| run.is_some() && drill.event.backup.as_ref().map(|backup| backup.id) == run;
+        let topics: Vec<String> = drills.iter().filter(same).map(Standing::topic).collect();
+        standing.said_by.extend(topics);
+    }
+    standings.extend(drills);
+    standings.extend(of_verifications(coffre)?);
     standings.extend(of_channels(coffre)?);
     Ok(Look { standings, protections })
 }
@@ -113,6 +126,8 @@ fn of_run(id: Id, run: &Backup) -> Option<Standing> {
         event,
         recovery: Some(What::BackupRecovered),
         success: true,
+        // Where its copies were read again and found bad, that says it.
+        said_by: vec![About::Verification.topic(&run.id)],
     })
 }
 
@@ -157,6 +172,7 @@ fn of_plan(plan: &Plan, run: Option<&Backup>, bad: Option<&Slot>, open: Option<&
             event,
             recovery: Some(What::BackupRecovered),
             success: false,
+            said_by: Vec::new(),
         });
     }
     let mut standing = of_run(plan.id, run?)?;
@@ -186,6 +202,7 @@ fn of_retention(plan: &Plan, hold: Option<(DateTime<Utc>, Error)>, now: DateTime
         event,
         recovery: Some(What::RetentionResumed),
         success: false,
+        said_by: Vec::new(),
     }
 }
 
@@ -222,6 +239,10 @@ fn of_protection(source: &Source, protection: &Protection, now: DateTime<Utc>) -
         event,
         recovery: Some(What::SourceProtected),
         success: false,
+        said_by: match protection.cause {
+            Some(ProtectionCause::DrillFailed) => vec![About::Drill.topic(&source.id)],
+            _ => Vec::new(),
+        },
     })
 }
 
@@ -258,13 +279,104 @@ fn of_channels(coffre: &Coffre) -> Result<Vec<Standing>> {
             event,
             recovery: Some(What::ChannelRecovered),
             success: false,
+            said_by: Vec::new(),
         })
     };
     Ok(channels.into_iter().filter_map(of).collect())
 }
 
-/// What a line of the journal means to a channel, if anything.
-pub(super) fn occurrence(entry: &Entry) -> Option<Occurrence> {
+/// An event that concerns a backup.
+fn about_backup(what: What, at: DateTime<Utc>, level: Level, backup: &Backup) -> Event {
+    let mut event = Event::new(what, at, level);
+    event.source = named(backup.source_id, &backup.source);
+    event.plan = backup
+        .plan_id
+        .and_then(|id| named(id, backup.plan.as_deref().unwrap_or_default()));
+    event.backup = named(backup.id, backup.code.as_str());
+    event
+}
+
+/// Of each source: how its last rehearsed restore ended, whichever of its backups that was.
+fn of_drills(coffre: &Coffre) -> Result<Vec<Standing>> {
+    let catalogue = &coffre.engine.catalogue;
+    let of = |drill: Drill| {
+        let backup = catalogue.backup(&drill.backup_id.to_string())?;
+        let level = match drill.state {
+            DrillState::Failed => Level::Bad,
+            _ => Level::Good,
+        };
+        let mut event = about_backup(What::DrillFailed, drill.ended_at.unwrap_or(drill.started_at), level, &backup);
+        event.error = verdict(&drill).as_ref().map(sayable);
+        Ok(Standing {
+            about: About::Drill,
+            id: drill.source_id,
+            level,
+            fact: drill.id.to_string(),
+            retrying: false,
+            event,
+            recovery: Some(What::DrillRecovered),
+            success: false,
+            said_by: Vec::new(),
+        })
+    };
+    catalogue.last_drill_of_each()?.into_iter().map(of).collect()
+}
+
+/// Of each backup of which a verification failed once: whether each of its copies was read to its end since. A copy that is gone has nothing to
+/// answer for any more.
+fn of_verifications(coffre: &Coffre) -> Result<Vec<Standing>> {
+    let catalogue = &coffre.engine.catalogue;
+    let mut of_backups: BTreeMap<Id, Vec<(Id, Reading)>> = BTreeMap::new();
+    for (backup, destination, reading) in catalogue.readings()? {
+        of_backups.entry(backup).or_default().push((destination, reading));
+    }
+    let mut standings = Vec::new();
+    for (id, readings) in of_backups {
+        let backup = match catalogue.backup(&id.to_string()) {
+            Ok(backup) => backup,
+            // The catalogue was made anew, and does not know it.
+            Err(error) if error.code() == Code::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        standings.extend(of_readings(&backup, &readings));
+    }
+    Ok(standings)
+}
+
+fn of_readings(backup: &Backup, readings: &[(Id, Reading)]) -> Option<Standing> {
+    let there = readings.iter().filter_map(|(destination, reading)| {
+        let kept =
+            |copy: &&Copy| copy.destination_id == *destination && !matches!(copy.state, CopyState::Deleted | CopyState::Deleting);
+        backup.copies.iter().find(kept).map(|copy| (copy, reading))
+    });
+    let there: Vec<(&Copy, &Reading)> = there.collect();
+    let bad = there.iter().find(|(copy, reading)| {
+        let read_since = copy.state == CopyState::Verified && copy.verified_at.is_some_and(|at| at > reading.at);
+        reading.error.is_some() && !read_since
+    });
+    let last = there.iter().map(|(_, reading)| reading.at).max()?;
+    let level = if bad.is_some() { Level::Bad } else { Level::Good };
+    let mut event = about_backup(What::VerifyFailed, bad.map_or(last, |(_, reading)| reading.at), level, backup);
+    if let Some((copy, reading)) = bad {
+        event.error = reading.error.as_ref().map(sayable);
+        event.facts.insert("destination".to_owned(), json!(copy.destination));
+    }
+    Some(Standing {
+        about: About::Verification,
+        id: backup.id,
+        level,
+        fact: event.at.to_rfc3339(),
+        retrying: false,
+        event,
+        recovery: Some(What::VerifyRecovered),
+        success: false,
+        said_by: Vec::new(),
+    })
+}
+
+/// What a line of the journal means to a channel, if anything. What stands (a failed drill, a failed verification) is told as long as it stands
+/// and not here, but for drills that were cut off, and those of a source that is gone: they leave nothing that stands.
+pub(super) fn occurrence(entry: &Entry, whose: &Whose) -> Option<Occurrence> {
     let news = |code: Code| !matches!(code, Code::Cancelled | Code::Busy | Code::Usage | Code::Refused);
     let error = entry.error.as_ref().filter(|error| news(error.code()));
     let failed = entry.result != "ok";
@@ -276,13 +388,17 @@ pub(super) fn occurrence(entry: &Entry) -> Option<Occurrence> {
         ("restore.replace" | "restore.run" | "restore.table" | "restore.settle", true) => (What::RestoreFailed, Level::Bad),
         ("restore.undo", false) => (What::UndoDone, Level::Good),
         ("restore.undo", true) => (What::UndoFailed, Level::Bad),
-        ("drill.run", true) => (What::DrillFailed, Level::Bad),
-        ("backup.verify", true) => (What::VerifyFailed, Level::Bad),
+        ("drill.run", true) if !whose.lives || error.is_some_and(|error| error.code() == Code::Interrupted) => {
+            (What::DrillFailed, Level::Bad)
+        }
         ("catalogue.rebuild", _) => (What::CatalogueRebuilt, Level::Warning),
         _ => return None,
     };
     let mut event = Event::new(what, entry.at, level);
     event.error = error.map(sayable);
+    event.source = whose.replaced.clone().or_else(|| whose.source.clone());
+    event.plan.clone_from(&whose.plan);
+    event.backup.clone_from(&whose.backup);
     event.facts.insert("subject".to_owned(), json!(entry.subject));
     Some(Occurrence {
         key: format!("journal:{}", entry.id),

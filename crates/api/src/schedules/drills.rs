@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use coffre_engine::scheduler;
 use coffre_model::backup::Backup;
-use coffre_model::{Cancel, Code, Error, Id, Result};
+use coffre_model::{Code, Error, Id, Result};
 
-use super::{Clockwork, Over};
+use super::Clockwork;
+use super::beside::Work;
 use crate::Coffre;
 
 /// A source whose drill could not begin, or was over at once, is left alone for so long.
@@ -25,7 +26,7 @@ pub(super) struct Drills {
 impl Drills {
     /// Begins the drill that is due, if there is one and nothing else goes on.
     pub(super) fn look(&mut self, clockwork: &Clockwork, coffre: &Arc<Coffre>) -> Result<()> {
-        let idle = clockwork.lock().runs.is_empty() && clockwork.0.runner.is_idle() && !coffre.engine.catalogue.is_working()?;
+        let idle = clockwork.lock().going.is_empty() && clockwork.0.runner.is_idle() && !coffre.engine.catalogue.is_working()?;
         let since = match (idle, self.idle_since) {
             (false, _) => {
                 self.idle_since = None;
@@ -51,36 +52,25 @@ impl Drills {
 
 impl Clockwork {
     fn drill(&self, coffre: &Arc<Coffre>, backup: Backup) -> Result<()> {
-        let cancel = Cancel::new();
-        let key = (backup.id, (coffre.engine.now)());
-        {
-            let mut state = self.lock();
-            if state.stopping {
-                return Ok(());
-            }
-            state.runs.push((key.0, key.1, cancel.clone()));
-        }
-        let clockwork = self.clone();
-        let spawned = std::thread::Builder::new().name("drill".into()).spawn(move || {
-            let over = Over(&clockwork, key);
-            let runner = clockwork.0.runner.as_ref();
-            let outcome = catch_unwind(AssertUnwindSafe(|| runner.drill(&backup, &cancel)))
-                .unwrap_or_else(|_| Err(Error::internal("rehearse a backup", "it panicked; the log says where")));
-            match outcome {
-                // What it found is in its row, and was told.
-                Ok(_) => {}
-                Err(error) if matches!(error.code(), Code::Cancelled | Code::Busy) => {}
-                Err(error) => {
-                    tracing::error!(%error, "rehearse a backup");
-                    runner.failed(&error);
+        let key = (Work::Drill, backup.id, (coffre.engine.now)());
+        self.beside(
+            key,
+            coffre,
+            |_| false,
+            move |clockwork, _, cancel| {
+                let runner = clockwork.0.runner.as_ref();
+                let outcome = catch_unwind(AssertUnwindSafe(|| runner.drill(&backup, cancel)))
+                    .unwrap_or_else(|_| Err(Error::internal("rehearse a backup", "it panicked; the log says where")));
+                match outcome {
+                    // What it found is in its row, and was told.
+                    Ok(_) => {}
+                    Err(error) if matches!(error.code(), Code::Cancelled | Code::Busy) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "rehearse a backup");
+                        runner.failed(&error);
+                    }
                 }
-            }
-            drop(over);
-        });
-        if let Err(error) = spawned {
-            self.lock().runs.retain(|(id, at, _)| (*id, *at) != key);
-            return Err(Error::internal("start a thread", error));
-        }
-        Ok(())
+            },
+        )
     }
 }

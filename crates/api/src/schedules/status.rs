@@ -9,6 +9,7 @@ use coffre_model::{Code, Error, Result};
 use serde::Serialize;
 
 use crate::Coffre;
+use crate::notifications::Unheard;
 
 /// How one plan stands with its schedule.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +49,8 @@ pub struct Status {
     pub jobs: Vec<crate::jobs::JobStatus>,
     /// Every plan.
     pub plans: Vec<PlanStatus>,
+    /// Who should be told of what fails, and cannot be.
+    pub unheard: Unheard,
 }
 
 impl Coffre {
@@ -89,6 +92,7 @@ impl Coffre {
             running: scheduler::is_watched(engine)?,
             paused_at: scheduler::paused_at(engine)?,
             jobs: self.jobs()?,
+            unheard: self.unheard()?,
             plans: self.plans()?.into_iter().map(status).collect::<Result<_>>()?,
         })
     }

@@ -122,6 +122,10 @@ pub struct Attention {
     pub unprotected: usize,
     /// Sources whose last run failed.
     pub failures_open: usize,
+    /// Channels that do not reach their receiver.
+    pub channels_failing: usize,
+    /// No channel that listens reaches its receiver: nobody would hear.
+    pub nobody_told: bool,
     /// When something runs next.
     pub next_run_at: Option<DateTime<Utc>>,
     /// Whether nothing runs by itself because somebody paused it.
@@ -232,7 +236,10 @@ impl Window {
     pub(super) fn attention(&self, _: Nothing) -> Result<Attention> {
         let coffre = self.coffre()?;
         let around = self.around(&coffre)?;
+        let unheard = coffre.unheard()?;
         let mut attention = Attention {
+            channels_failing: unheard.channels.len(),
+            nobody_told: unheard.nobody,
             schedules_paused: paused_at(&coffre.engine)?.is_some(),
             ..Attention::default()
         };

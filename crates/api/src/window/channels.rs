@@ -373,6 +373,6 @@ impl Window {
     }
 
     pub(super) fn channels_changed(&self) {
-        self.changed(tags(&[Noun::Channels, Noun::Journal, Noun::Health]));
+        self.changed(tags(&[Noun::Channels, Noun::Journal, Noun::Health, Noun::Overview]));
     }
 }

@@ -59,11 +59,26 @@ impl Runner for Behind {
     /// Said by every command that needs the catalogue, and written into the log.
     fn failed(&self, _: &Error) {}
 
+    fn tidied(&self) {
+        if let Ok(window) = self.window() {
+            window.changed(tags(&[
+                Noun::Overview,
+                Noun::Plans,
+                Noun::Sources,
+                Noun::Backups,
+                Noun::Restores,
+                Noun::Destinations,
+                Noun::Journal,
+                Noun::Health,
+            ]));
+        }
+    }
+
     fn told(&self, told: &Told) {
         if !told.sent.is_empty()
             && let Ok(window) = self.window()
         {
-            window.changed(tags(&[Noun::Channels, Noun::Health]));
+            window.changed(tags(&[Noun::Channels, Noun::Health, Noun::Overview]));
         }
     }
 }

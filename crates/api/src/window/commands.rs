@@ -60,6 +60,8 @@ commands! {
     overview: Nothing => super::overview::Overview;
     running: Nothing => Vec<super::running::Running>;
     set_catalogue_aside: Nothing => super::about::SetAside;
+    list_catalogue_copies: Nothing => super::catalogue_copies::KeptCopies;
+    restore_catalogue: super::catalogue_copies::RestoreCatalogue => super::catalogue_copies::CatalogueRestored;
 
     list_sources: Nothing => Vec<super::sources::SourceRow>;
     show_source: ById => super::sources::SourceDetail;

@@ -20,6 +20,7 @@ use super::protection::{Around, Protection, protection};
 use super::sources::{adapter_of, place_of};
 use super::{Window, tags};
 use crate::Coffre;
+use crate::notifications::FailingChannel;
 
 /// Less free room than this is said to be little, whatever the size of backups.
 const LEAST_FREE: u64 = 10_000_000_000;
@@ -138,35 +139,12 @@ pub struct Health {
     pub stale_after_ms: i64,
     /// The last 24 hours.
     pub day: DayCounts,
-    /// What dead runs left at destinations and could not be removed when Coffre started.
+    /// What dead runs left at destinations and could not be removed, and what Coffre's own daily work could not do.
     pub leftovers: Vec<Error>,
     /// Why the system did not show the last notification.
     pub notices: Option<Error>,
     /// Channels that do not reach their receiver.
     pub channels: Vec<FailingChannel>,
-}
-
-/// A channel that does not reach its receiver.
-#[derive(Debug, Serialize, TS)]
-pub struct FailingChannel {
-    /// Its name.
-    pub name: String,
-    /// Why not.
-    pub error: Error,
-}
-
-fn failing_channels(coffre: &Coffre) -> Result<Vec<FailingChannel>> {
-    let states = coffre
-        .channels()?
-        .into_iter()
-        .filter(|state| state.channel.paused_at.is_none());
-    let failing = states.filter_map(|state| {
-        Some(FailingChannel {
-            name: state.channel.name,
-            error: state.failing?,
-        })
-    });
-    Ok(failing.collect())
 }
 
 /// What a process takes of memory, in bytes, with each page that several share counted in parts: the web view's processes share most of
@@ -273,6 +251,11 @@ impl Window {
         let mut leftovers = looks.left.clone();
         leftovers.extend(looks.unsettled.iter().filter(|error| !looks.left.contains(error)).cloned());
         drop(looks);
+        for error in coffre.jobs()?.into_iter().filter_map(|job| job.last_error) {
+            if !leftovers.contains(&error) {
+                leftovers.push(error);
+            }
+        }
         Ok(Health {
             checked_at,
             sources,
@@ -288,7 +271,7 @@ impl Window {
             },
             leftovers,
             notices: self.unseen_notices(),
-            channels: failing_channels(&coffre)?,
+            channels: coffre.unheard()?.channels,
         })
     }
 

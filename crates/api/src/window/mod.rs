@@ -8,6 +8,7 @@
 pub mod about;
 pub mod backup_detail;
 pub mod backups;
+pub mod catalogue_copies;
 mod channels;
 mod clockwork;
 mod commands;
@@ -254,15 +255,11 @@ impl Window {
             .name("start".into())
             .spawn(move || {
                 let cut_off = coffre.engine.catalogue.unsettled_replacements();
-                let mut left = match coffre.sweep(&Cancel::new()) {
+                // What has served its time leaves by the clockwork's own work.
+                window.lock_looks().left = match coffre.sweep(&Cancel::new()) {
                     Ok(swept) => swept.left,
                     Err(error) => vec![error],
                 };
-                match coffre.leave_due(&Cancel::new()) {
-                    Ok(done) => left.extend(done.into_iter().flat_map(|done| done.waiting)),
-                    Err(error) => left.push(error),
-                }
-                window.lock_looks().left = left;
                 // What cannot be read here is said by the first command.
                 window.tell_settled(&coffre, &cut_off.unwrap_or_default());
                 window.changed(tags(&[

@@ -18,6 +18,7 @@ use super::protection::Around;
 use super::running::Running;
 use super::sources::SourceRow;
 use crate::Coffre;
+use crate::notifications::Unheard;
 
 /// How many days the calendar shows: twelve months.
 const DAYS: u64 = 366;
@@ -126,6 +127,8 @@ pub struct Overview {
     pub next: Vec<NextRun>,
     /// Whether nothing runs by itself because somebody paused it.
     pub schedules_paused: bool,
+    /// Who should be told, and cannot be.
+    pub unheard: Unheard,
 }
 
 /// A year of outcomes and sizes, until a backup changes or the day ends.
@@ -271,6 +274,7 @@ impl Window {
             lanes: coffre.engine.max_parallel_runs()?,
             next: next_runs(&coffre)?,
             schedules_paused: paused_at(&coffre.engine)?.is_some(),
+            unheard: coffre.unheard()?,
         })
     }
 

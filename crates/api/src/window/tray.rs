@@ -106,7 +106,7 @@ impl Window {
             ("unprotected_count", count(attention.unprotected)),
             ("risk_count", count(attention.at_risk)),
         ];
-        let (state, sentence) = if attention.sources == 0 {
+        let (mut state, mut sentence) = if attention.sources == 0 {
             (TrayState::Empty, words.text("tray.empty"))
         } else if let Some(first) = running.first() {
             let facts = [
@@ -126,6 +126,19 @@ impl Window {
         } else {
             (TrayState::Protected, words.say("tray.protected", &facts))
         };
+        if attention.channels_failing > 0 {
+            // A sentence of its own: backups may be fine. But all is not quiet while nobody would hear that they are not.
+            let key = if attention.nobody_told {
+                "tray.nobody_told"
+            } else {
+                "tray.channels_failing"
+            };
+            let told = words.say(key, &[("channels_count", count(attention.channels_failing))]);
+            sentence = words.say("tray.and", &[("first", sentence.into()), ("second", told.into())]);
+            if state == TrayState::Protected {
+                state = TrayState::Attention;
+            }
+        }
         let coffre = self.coffre()?;
         let plans = coffre.plans()?;
         let paused = paused_at(&coffre.engine)?.is_some();

@@ -36,9 +36,12 @@ fn both_say(home: &Path, code: &str) {
         "what is lost is no first start"
     );
     assert_eq!(desk.window.tray().sentence, english.message);
+    // What copies there are is known without a catalogue: that is what they are for.
+    assert!(desk.ask("list_catalogue_copies", json!({}))["copies"].is_array());
+    let others = ["list_tables", "list_deliveries", "list_catalogue_copies"];
     for command in COMMANDS
         .iter()
-        .filter(|name| name.starts_with("list_") && !matches!(**name, "list_tables" | "list_deliveries"))
+        .filter(|name| name.starts_with("list_") && !others.contains(name))
     {
         let arguments = match *command {
             "list_backups" => query(json!({})),
@@ -165,4 +168,81 @@ fn one_that_is_damaged_under_an_open_window_can_be_set_aside() {
     }
     assert!(aside.is_string(), "the damaged one was kept");
     assert_eq!(desk.ask("list_backups", query(json!({})))["total"], 0);
+}
+
+#[test]
+fn a_copy_takes_the_place_of_a_damaged_one_and_nothing_is_lost() {
+    let home = home();
+    left(home.path());
+    let desk = Desk::on(home.path());
+    // The clockwork makes the first copy as soon as it looks.
+    desk.until("a copy is made", || {
+        let kept = desk.ask("list_catalogue_copies", json!({}));
+        kept["copies"].as_array().is_some_and(|copies| !copies.is_empty())
+    });
+    let kept = desk.ask("list_catalogue_copies", json!({}));
+    assert_eq!(kept["damaged"], false);
+    let copy = kept["copies"][0].clone();
+    assert!(
+        copy["bytes"].as_u64().is_some_and(|bytes| bytes > 4096) && copy["at"].is_string(),
+        "{copy:#}"
+    );
+    let this = json!({"path": copy["path"]});
+    assert_eq!(
+        desk.refused("restore_catalogue", this.clone()).text,
+        "catalogue_sound",
+        "what is sound is never replaced"
+    );
+    desk.window.close().unwrap();
+    drop(desk);
+
+    let file = home.path().join("catalogue.db");
+    std::fs::write(&file, vec![7; 8192]).unwrap();
+    for side in ["catalogue.db-wal", "catalogue.db-shm"] {
+        drop(std::fs::remove_file(home.path().join(side)));
+    }
+    let desk = Desk::on(home.path());
+    assert_eq!(desk.ask("about", json!({}))["catalogue_error"]["code"], "CATALOGUE_CORRUPT");
+    let kept = desk.ask("list_catalogue_copies", json!({}));
+    assert_eq!((&kept["damaged"], &kept["copies"][0]["path"]), (&json!(true), &copy["path"]));
+    // A window names no file of its own.
+    for other in ["/etc/passwd", "", &format!("{}/../catalogue.db", home.path().display())] {
+        let refused = desk.refused("restore_catalogue", json!({"path": other}));
+        assert_eq!(refused.text, "catalogue_copy_gone", "{other}");
+    }
+    let back = desk.ask("restore_catalogue", this.clone());
+    assert_eq!(back["copy"], copy["path"]);
+    let aside = std::path::PathBuf::from(back["aside"].as_str().unwrap());
+    assert_eq!(
+        std::fs::read(&aside).unwrap(),
+        vec![7; 8192],
+        "what was replaced is kept as it was"
+    );
+    assert!(
+        std::path::Path::new(copy["path"].as_str().unwrap()).exists(),
+        "the copy stays"
+    );
+    assert_eq!(desk.ask("about", json!({}))["catalogue_error"], Value::Null);
+    assert_eq!(desk.ask("list_backups", query(json!({})))["total"], 1);
+    assert_eq!(desk.ask("list_catalogue_copies", json!({}))["damaged"], false);
+    assert_eq!(desk.refused("restore_catalogue", this).text, "catalogue_sound");
+}
+
+#[test]
+fn a_copy_that_is_damaged_itself_leaves_what_is_there() {
+    let home = home();
+    left(home.path());
+    let folder = home.path().join("catalogue-copies");
+    std::fs::create_dir_all(&folder).unwrap();
+    let copy = folder.join("catalogue-2030-01-01_04-00-00.db");
+    std::fs::write(&copy, "no database").unwrap();
+    std::fs::write(home.path().join("catalogue.db"), vec![7; 8192]).unwrap();
+    let desk = Desk::on(home.path());
+    let refused = desk.refused("restore_catalogue", json!({"path": copy.display().to_string()}));
+    assert_eq!(refused.code.as_str(), "CATALOGUE_CORRUPT", "{refused:?}");
+    let kept = std::fs::read_dir(home.path())
+        .unwrap()
+        .flatten()
+        .filter(|entry| std::fs::read(entry.path()).is_ok_and(|bytes| bytes == vec![7; 8192]));
+    assert_eq!(kept.count(), 1, "the damaged one is somewhere still");
 }

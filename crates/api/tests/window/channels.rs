@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coffre_api::window::tray::TrayState;
 use coffre_testkit::wait_until;
 use coffre_testkit::web::{Answer, Receiver};
 use serde_json::{Value, json};
@@ -94,4 +95,58 @@ fn the_window_tells_a_failure_once() {
     );
     // Told by the desktop as well, from the same judgement.
     assert!(!desk.shell.notices.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_channel_that_fails_is_seen_beside_sources_that_are_safe() {
+    let server = Receiver::start([]);
+    let home = home();
+    let desk = Desk::on(home.path());
+    let made = desk.ask("create_sample", json!({}));
+    desk.end_of(&made["backup_id"]);
+    desk.until_idle();
+    let seen = || {
+        let (attention, overview) = (desk.ask("attention", json!({})), desk.ask("overview", json!({})));
+        assert_eq!(
+            (&attention["protected"], &overview["protected"]),
+            (&1.into(), &1.into()),
+            "backups are as fine as before"
+        );
+        assert_eq!(attention["nobody_told"], overview["unheard"]["nobody"]);
+        let channels = overview["unheard"]["channels"].as_array().unwrap().len();
+        assert_eq!(attention["channels_failing"], channels);
+        (channels, attention["nobody_told"] == true, desk.window.tray())
+    };
+    let (failing, nobody, tray) = seen();
+    assert_eq!((failing, nobody, tray.state), (0, false, TrayState::Protected), "{tray:?}");
+
+    // A mail server that is gone, and nobody else who listens.
+    let away = draft("away", "webhook", json!({"url": "http://127.0.0.1:9/x"}));
+    let away = desk.ask("save_channel", save(None, &away));
+    desk.ask("test_channel", json!({"id": away["id"]}));
+    let (failing, nobody, tray) = seen();
+    assert_eq!((failing, nobody, tray.state), (1, true, TrayState::Attention), "{tray:?}");
+    assert!(
+        tray.sentence.contains("1 source is protected. Nobody can be told"),
+        "two sentences: {tray:?}"
+    );
+    let told = desk.ask("overview", json!({}))["unheard"]["channels"][0].clone();
+    assert_eq!((&told["name"], &told["id"]), (&"away".into(), &away["id"]));
+    assert!(told["error"]["message"].is_string(), "{told:#}");
+
+    // Somebody else is reached: then it is one channel, and not silence.
+    let hook = draft("hook", "webhook", json!({"url": server.url("/x")}));
+    let hook = desk.ask("save_channel", save(None, &hook));
+    desk.ask("test_channel", json!({"id": hook["id"]}));
+    let (failing, nobody, tray) = seen();
+    assert_eq!((failing, nobody, tray.state), (1, false, TrayState::Attention), "{tray:?}");
+    assert!(tray.sentence.contains("1 channel does not reach its receiver"), "{tray:?}");
+
+    desk.ask("set_setting", json!({"key": "language", "value": "fr"}));
+    let french = desk.window.tray().sentence;
+    assert!(french.contains("1 canal ne fonctionne pas"), "{french}");
+    // A person's choice is no failure.
+    desk.ask("pause_channel", json!({"id": away["id"], "paused": true}));
+    let (failing, nobody, tray) = seen();
+    assert_eq!((failing, nobody, tray.state), (0, false, TrayState::Protected), "{tray:?}");
 }

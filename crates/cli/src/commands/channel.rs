@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use coffre_api::Coffre;
 use coffre_api::model::channel::{ChannelKind, ChannelSettings, DeliveryState, Digest, Security, Wants, usual_port};
 use coffre_api::model::{Cancel, Code, Error, Result, Secret};
-use coffre_api::notifications::{ChannelChange, ChannelState, NewChannel, Told};
+use coffre_api::notifications::{ChannelChange, ChannelState, NewChannel, Told, Unheard};
 use serde_json::json;
 
 use super::source::{facts, read_secret};
@@ -94,6 +94,20 @@ fn pause(coffre: &Coffre, name: &str, paused: bool, out: &Out) -> Result<()> {
     let key = if paused { "cli.channel_paused" } else { "cli.channel_resumed" };
     out.say(key, &[("name", json!(channel.name))]);
     out.document(&[("channel", &coffre.channel_state(&channel.id.to_string())?)])
+}
+
+/// Says beside the answer which channels do not reach their receiver: whoever looks whether all is well must see it.
+pub(super) fn say_unheard(unheard: &Unheard, out: &Out) {
+    for channel in &unheard.channels {
+        let facts = [
+            ("name", json!(channel.name)),
+            ("why", json!(out.words.error(&channel.error).0)),
+        ];
+        out.say_aside("cli.channel_unheard", &facts);
+    }
+    if unheard.nobody {
+        out.say_aside("cli.nobody_told", &[]);
+    }
 }
 
 fn is_yes(given: &Option<String>, before: bool) -> bool {

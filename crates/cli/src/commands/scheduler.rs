@@ -134,6 +134,7 @@ fn status(coffre: &Coffre, out: &Out) -> Result<()> {
     };
     let since = status.paused_at.map(|at| out.words.moment(at));
     out.say(key, &[("when", json!(since))]);
+    super::channel::say_unheard(&status.unheard, out);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     let moment = |at: Option<_>| or_dash(at.map(|at| out.words.moment(at)));
     let job = |job: &JobStatus| {

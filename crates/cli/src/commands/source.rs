@@ -58,6 +58,7 @@ pub(super) fn run(coffre: &Coffre, command: &args::Source, out: &Out, cancel: &C
                 };
                 out.table(&["name", "address", "protection"], sources.iter().map(row).collect());
             }
+            super::channel::say_unheard(&coffre.unheard()?, out);
             out.document(&[("sources", &sources)])
         }
         args::Source::Show(one) => {

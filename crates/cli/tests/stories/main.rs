@@ -13,6 +13,7 @@ mod inside;
 mod journal;
 mod names;
 mod notify;
+mod notify_proofs;
 mod postgres_faults;
 mod postgres_main_job;
 mod postgres_names;

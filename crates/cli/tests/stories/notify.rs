@@ -375,6 +375,35 @@ fn an_answer_that_is_final_ends_it() {
 }
 
 #[test]
+fn whoever_asks_whether_all_is_well_hears_that_nobody_can_be_told() {
+    let server = Receiver::start([Answer::Status(410)]);
+    let (coffre, _) = protected();
+    coffre.ok(["backup", "--source", "shop"]);
+    coffre.ok(["channel", "add", "webhook", "--name", "hook", "--url", &server.url("/x")]);
+    let ask = || [coffre.run(["source", "list"]), coffre.run(["scheduler", "status"])];
+    for asked in ask() {
+        assert!(asked.status == Some(0) && asked.stderr.is_empty(), "{asked}");
+    }
+    coffre.fails(["channel", "test", "hook"], "NOT_FOUND", 1);
+    for asked in ask() {
+        assert_eq!(asked.status, Some(0), "{asked}");
+        assert!(asked.stderr.contains("“hook”") && asked.stderr.contains("410"), "{asked}");
+        assert!(asked.stderr.contains("Nobody would hear"), "{asked}");
+    }
+    let unheard = coffre.json(["scheduler", "status"])["scheduler"]["unheard"].clone();
+    assert_eq!(
+        (&unheard["nobody"], &unheard["channels"][0]["error"]["code"]),
+        (&true.into(), &"NOT_FOUND".into())
+    );
+    let french = coffre.run(["--lang", "fr", "scheduler", "status"]);
+    assert!(french.stderr.contains("aucun canal"), "{french}");
+    coffre.ok(["channel", "test", "hook"]);
+    for asked in ask() {
+        assert!(asked.stderr.is_empty(), "{asked}");
+    }
+}
+
+#[test]
 fn a_killed_sender_sends_again_under_the_same_name() {
     let server = Receiver::start([Answer::Hang]);
     let (coffre, db) = protected();

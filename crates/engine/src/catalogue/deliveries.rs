@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::Catalogue;
 use super::channels;
 use super::fault::{Fault, strange};
+use super::news::{Whose, whose};
 use super::row::{Reading, all, change, count, json, one, opt_json, opt_time, time_text};
 
 /// A message and what became of it.
@@ -50,8 +51,8 @@ pub struct Listening {
     pub since: DateTime<Utc>,
     /// What it was told last, by topic.
     pub told: BTreeMap<String, Told>,
-    /// Lines of the journal that were not looked at for it yet.
-    pub journal: Vec<Entry>,
+    /// Lines of the journal that were not looked at for it yet, and what each concerns.
+    pub journal: Vec<(Entry, Whose)>,
     /// When it got its last summary.
     pub digested_at: Option<DateTime<Utc>>,
     /// How many messages were queued for it lately.
@@ -127,6 +128,11 @@ impl Catalogue {
                 params![seen, LINES],
                 super::journal::entry,
             )?;
+            let journal = journal
+                .into_iter()
+                .map(|entry| Ok((whose(c, &entry)?, entry)))
+                .map(|found: Result<_, Fault>| found.map(|(whose, entry)| (entry, whose)))
+                .collect::<Result<_, Fault>>()?;
             let lately = "FROM deliveries WHERE channel_id = ?1 AND created_at > ?2 AND event_key NOT LIKE 'test:%'";
             let begun = time_text(now - STORM_WINDOW);
             let listening = Listening {

@@ -135,6 +135,20 @@ impl Catalogue {
         self.read(|c| one(c, "drills", sql, params![source.id.to_string(), aim(source)], read))
     }
 
+    /// The last drill of each source that is not removed, of any of its backups, that came to an end of its own. What was refused was none.
+    pub fn last_drill_of_each(&self) -> Result<Vec<Drill>> {
+        self.read_widely(|c| {
+            let sql = format!(
+                "SELECT d.* FROM sources s JOIN drills d ON d.id =
+                    (SELECT id FROM drills WHERE source_id = s.id AND {ENDED}
+                        AND COALESCE(json_extract(error, '$.code'), '') NOT IN ('BUSY', 'USAGE', 'REFUSED')
+                      ORDER BY started_at DESC, id DESC LIMIT 1)
+                 WHERE s.removed_at IS NULL ORDER BY s.id"
+            );
+            all(c, "drills", &sql, [], read)
+        })
+    }
+
     /// Whether anything goes on, or is due, in this process or another one. What a dead one left counts until it is put to rest.
     pub fn is_working(&self) -> Result<bool> {
         let sql = "SELECT (SELECT COUNT(*) FROM backups WHERE state IN ('running', 'deleting')) + (SELECT COUNT(*) FROM restores WHERE state = 'running')

@@ -72,6 +72,7 @@ pub use backups::{Filter, Page, Stats};
 pub use deliveries::{Delivery, Fresh, Listening};
 pub(crate) use fault::Fault;
 pub use figures::{DestinationFigures, FileFacts, Outcomes, PlanFigures, Span, Totals};
+pub use news::Whose;
 pub use replacements::Preview;
 pub use retention::Choice;
 pub(crate) use row::time_text;
@@ -80,7 +81,7 @@ pub use runs::{DeadRun, Details, KnownCopy, Leftover};
 pub use search::{JournalFilter, Search, Sort};
 pub use slots::SlotFigures;
 pub use states::RowState;
-pub use verification::CopyResult;
+pub use verification::{CopyResult, Reading};
 
 use crate::home::Home;
 

@@ -1,14 +1,15 @@
 //! What a verification found, and what it makes of the backup.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use coffre_model::backup::{Backup, BackupState, CopyState};
 use coffre_model::{Code, Error, Id, Result};
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 
 use super::Catalogue;
 use super::backups::by_id;
 use super::fault::Fault;
-use super::row::{change, json, opt_json, opt_time};
+use super::row::{change, json, opt_json, opt_time, time_text};
 use super::states::state_after;
 use crate::lease::Lease;
 
@@ -25,7 +26,62 @@ pub struct CopyResult {
     pub error: Option<Error>,
 }
 
+/// What the last verification of a copy came to, where one of its verifications failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// When it was.
+    pub at: DateTime<Utc>,
+    /// Why it failed; nothing where it is good again.
+    pub error: Option<Error>,
+}
+
+/// Under what a reading is written down: the copy of a backup at a destination.
+const READING: &str = "reading:";
+/// For how long it is known that a copy is good again.
+const KNOWN: TimeDelta = TimeDelta::days(30);
+
 impl Catalogue {
+    /// Writes what a verification of a copy came to: a failure, also one that says nothing of the copy (its destination did not answer, its key is
+    /// not there), or that it is good after one. A copy that never failed leaves nothing.
+    pub fn note_reading(&self, backup: &Id, destination: &Id, at: DateTime<Utc>, error: Option<&Error>) -> Result<()> {
+        let name = format!("{READING}{backup}:{destination}");
+        if error.is_none() && self.clockwork::<Reading>(&name)?.is_none() {
+            return Ok(());
+        }
+        self.write(|c| {
+            // Those of backups that are gone, and of what has been good for long.
+            change(
+                c,
+                "DELETE FROM clockwork WHERE substr(name, 1, length(?1)) = ?1
+                    AND ((json_extract(value, '$.error') IS NULL AND json_extract(value, '$.at') < ?2)
+                         OR NOT EXISTS (SELECT 1 FROM copies WHERE backup_id = substr(name, length(?1) + 1, 36)
+                                        AND state NOT IN ('deleting', 'deleted')))",
+                params![READING, time_text(at - KNOWN)],
+            )?;
+            let reading = Reading {
+                at,
+                error: error.cloned(),
+            };
+            change(
+                c,
+                "INSERT INTO clockwork (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                params![name, json(&reading)?],
+            )
+            .map(drop)
+        })
+    }
+
+    /// What is known of copies whose verification failed once: backup, destination, the last reading.
+    pub fn readings(&self) -> Result<Vec<(Id, Id, Reading)>> {
+        let known = self.clockworks::<Reading>(READING)?;
+        let parsed = known.into_iter().map(|(name, reading)| {
+            let (backup, destination) = name.split_once(':')?;
+            Some((backup.parse().ok()?, destination.parse().ok()?, reading))
+        });
+        // A name that is none was not written by us, and says nothing.
+        Ok(parsed.flatten().collect())
+    }
+
     /// Writes what a verification found, copies and backup in one transaction, under the fence. What the backup is afterwards follows from
     /// its copies ([`state_after`]). Answers the backup as it is now.
     ///

@@ -25,6 +25,7 @@ fn standing(id: Id, level: Level, fact: &str, minutes: i64) -> Standing {
         event: Event::new(what, at(minutes), level),
         recovery: Some(What::BackupRecovered),
         success: true,
+        said_by: Vec::new(),
     }
 }
 
@@ -112,6 +113,73 @@ fn one_fact_is_told_in_one_message() {
         of(risk(Level::Good, What::SourceProtected)),
     ];
     assert_eq!(listener.hear(&good, 2), [What::BackupRecovered]);
+}
+
+#[test]
+fn what_a_drill_says_is_not_said_again_as_a_risk() {
+    let source = Id::new();
+    let drill = |level, fact: &str, minutes| Standing {
+        about: About::Drill,
+        recovery: Some(What::DrillRecovered),
+        success: false,
+        event: Event::new(What::DrillFailed, at(minutes), level),
+        ..standing(source, level, fact, minutes)
+    };
+    let risk = |level, said_by: Vec<String>, minutes| Standing {
+        about: About::Protection,
+        recovery: Some(What::SourceProtected),
+        success: false,
+        event: Event::new(What::SourceAtRisk, at(minutes), level),
+        said_by,
+        ..standing(source, level, "x", minutes)
+    };
+    let by = || vec![drill(Level::Bad, "a", 1).topic()];
+    let mut listener = Listener::default();
+    let day = 60 * 24;
+    assert_eq!(
+        listener.hear(&[drill(Level::Good, "a", 0), risk(Level::Good, Vec::new(), 0)], 0),
+        [],
+        "nothing was wrong"
+    );
+    let bad = |fact: &str, minutes| [drill(Level::Bad, fact, minutes), risk(Level::Warning, by(), minutes)];
+    assert_eq!(listener.hear(&bad("b", 1), 1), [What::DrillFailed]);
+    assert_eq!(listener.hear(&bad("c", 2), 2), [], "the next one failed too");
+    assert_eq!(listener.hear(&bad("c", 2), day + 2), [What::DrillFailed]);
+    assert!(listener.heard[1].1.event.reminder);
+    let good = [drill(Level::Good, "d", day + 3), risk(Level::Good, Vec::new(), day + 3)];
+    assert_eq!(listener.hear(&good, day + 3), [What::DrillRecovered]);
+    assert_eq!(listener.hear(&good, 2 * day), []);
+
+    // Whoever does not hear of the drill hears of the risk.
+    let mut limited = Listener::default();
+    assert_eq!(limited.hear(&[risk(Level::Warning, by(), 1)], 1), [What::SourceAtRisk]);
+    assert_eq!(limited.hear(&[risk(Level::Good, Vec::new(), 2)], 2), [What::SourceProtected]);
+
+    // What was told before for another reason is over in one message with it.
+    let mut before = Listener::default();
+    assert_eq!(before.hear(&[risk(Level::Warning, Vec::new(), 1)], 1), [What::SourceAtRisk]);
+    assert_eq!(before.hear(&bad("b", 2), 2), [What::DrillFailed]);
+    let good: Vec<Standing> = [drill(Level::Good, "d", 3), risk(Level::Good, Vec::new(), 3)]
+        .into_iter()
+        .map(|mut standing| {
+            standing.event.source = Some(Named {
+                id: source,
+                name: "shop".into(),
+            });
+            standing
+        })
+        .map(|standing| match standing.about {
+            About::Protection => Standing {
+                event: Event {
+                    what: What::SourceProtected,
+                    ..standing.event.clone()
+                },
+                ..standing
+            },
+            _ => standing,
+        })
+        .collect();
+    assert_eq!(before.hear(&good, 3), [What::DrillRecovered]);
 }
 
 #[test]

@@ -1,6 +1,19 @@
 use super::*;
 use proptest::prelude::*;
 
+/// A source of which nothing is known, and no rehearsal is asked for.
+fn nothing() -> Evidence {
+    Evidence {
+        plans: Vec::new(),
+        paused: 0,
+        proved: None,
+        elsewhere: false,
+        last: None,
+        unusual: false,
+        drilled: Drilled::Done,
+    }
+}
+
 fn now() -> DateTime<Utc> {
     "2026-11-21T08:00:00Z".parse().unwrap()
 }
@@ -30,10 +43,10 @@ fn the_usual_cases() {
     let daily = Evidence {
         plans: vec![by_hand(Some(BackupType::Daily))],
         proved: proved(7),
-        ..Evidence::default()
+        ..nothing()
     };
     assert_eq!(state(&daily), (Protected, None));
-    assert_eq!(state(&Evidence::default()), (Unprotected, Some(NoPlan)));
+    assert_eq!(state(&nothing()), (Unprotected, Some(NoPlan)));
     let never = Evidence {
         proved: None,
         ..daily.clone()
@@ -144,7 +157,6 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
     let due = prop::option::of((moments(), moments()));
     let plans = prop::collection::vec((every, due), 0..4);
     let drilled = prop_oneof![
-        Just(Drilled::Impossible),
         (-100_000_i64..100_000).prop_map(|minutes| Drilled::Never(now() - TimeDelta::minutes(minutes))),
         Just(Drilled::Done),
         Just(Drilled::Failed),
@@ -191,7 +203,7 @@ fn at(proved: &str, cron: &str, now: &str) -> (ProtectionState, Option<Protectio
             silent: 0,
             wanted: 1,
         }),
-        ..Evidence::default()
+        ..nothing()
     };
     let judgement = judge(&evidence, now.parse().unwrap());
     (judgement.state, judgement.cause)
@@ -242,7 +254,7 @@ fn a_plan_that_brings_nothing_is_not_hidden_by_another_one() {
     let both = Evidence {
         plans: vec![near, far],
         proved: proved(1),
-        ..Evidence::default()
+        ..nothing()
     };
     assert_eq!(state(&both), (ProtectionState::AtRisk, Some(ProtectionCause::SlotsMissed)));
 }
@@ -254,7 +266,7 @@ fn drills_and_what_is_unusual() {
     let daily = Evidence {
         plans: vec![by_hand(Some(BackupType::Daily))],
         proved: proved(7),
-        ..Evidence::default()
+        ..nothing()
     };
     let drilled = |drilled| {
         state(&Evidence {
@@ -269,7 +281,6 @@ fn drills_and_what_is_unusual() {
         (AtRisk, Some(NeverDrilled))
     );
     assert_eq!(drilled(Drilled::Done), (Protected, None));
-    assert_eq!(drilled(Drilled::Impossible), (Protected, None));
     assert_eq!(drilled(Drilled::Failed), (AtRisk, Some(DrillFailed)));
     let unusual = Evidence { unusual: true, ..daily };
     assert_eq!(state(&unusual), (AtRisk, Some(Unusual)));

@@ -16,6 +16,8 @@ export function applicationCommands(
   | 'chooseNewFile'
   | 'openLogFolder'
   | 'setCatalogueAside'
+  | 'listCatalogueCopies'
+  | 'restoreCatalogue'
   | 'quit'
   | 'subscribe'
 > {
@@ -38,6 +40,22 @@ export function applicationCommands(
     chooseFolder: async () => (core.options.chosen === undefined ? '/home/anna/backups' : core.options.chosen),
     chooseNewFile: async ({ suggestion }) => (core.options.chosen === undefined ? suggestion : core.options.chosen),
     openLogFolder: async () => null,
+    listCatalogueCopies: async () => ({
+      copies: core.data.sources.length
+        ? [1, 2, 3].map((days) => ({
+            path: `/home/anna/.local/share/coffre/catalogue-copies/${days}.db`,
+            at: core.iso(core.now() - days * 86_400_000),
+            bytes: 18.4e6 - days * 2e5,
+          }))
+        : [],
+      damaged: core.damaged,
+    }),
+    restoreCatalogue: async ({ path }) => {
+      if (!core.damaged) throw core.error('catalogue_sound', { path: '/home/anna/.local/share/coffre/catalogue.db' })
+      core.damaged = false
+      core.invalidate('about', 'overview', 'sources', 'destinations', 'plans', 'backups', 'journal', 'health')
+      return { copy: path, aside: '/home/anna/.local/share/coffre/catalogue.db.damaged' }
+    },
     setCatalogueAside: async () => {
       const path = core.damaged ? '/home/anna/.local/share/coffre/catalogue.db.damaged' : null
       if (core.damaged) core.data.sources = core.data.destinations = core.data.plans = core.data.backups = []

@@ -134,6 +134,15 @@ export function demoChannels(at: string, refused: T.CoffreError): T.ChannelRow[]
   return [mail, team]
 }
 
+/** Who should be told, and cannot be. */
+export function unheard(core: Core): T.Unheard {
+  const listening = core.channels.filter((c) => !c.state.paused_at)
+  const channels = listening.flatMap(({ state: { id, name, failing } }) =>
+    failing ? [{ id, name, error: failing }] : [],
+  )
+  return { channels, nobody: channels.length > 0 && channels.length === listening.length }
+}
+
 /** What was sent to a channel. */
 export function deliveriesOf(row: T.ChannelRow): T.DeliveryShown[] {
   const { last, failing, id, name } = row.state
@@ -195,26 +204,26 @@ export function channelCommands(
       const row = channelRow(id ?? core.id(9), draft, hasSecret(before?.state.has_secret ?? false, secret), core.iso())
       core.channels = before ? core.channels.map((c) => (c === before ? row : c)) : [...core.channels, row]
       core.log(id ? 'channel.edit' : 'channel.add', 'channel', row.state.id, draft.name)
-      core.invalidate('channels', 'health')
+      core.invalidate('channels', 'health', 'overview')
       return row.state
     },
     testChannel: async ({ id }) => {
       const { state } = channel(id)
       const error = state.failing
       state.last = { at: core.iso(), state: error ? 'given_up' : 'sent', tries: 1, next_try_at: null }
-      core.invalidate('channels', 'health')
+      core.invalidate('channels', 'health', 'overview')
       return { ok: !error, error }
     },
     pauseChannel: async ({ id, paused }) => {
       const { state } = channel(id)
       state.paused_at = paused ? core.iso() : null
       core.channels = [...core.channels]
-      core.invalidate('channels', 'health')
+      core.invalidate('channels', 'health', 'overview')
       return state
     },
     removeChannel: async ({ id }) => {
       core.channels = core.channels.filter((c) => c.state.id !== id)
-      core.invalidate('channels', 'health')
+      core.invalidate('channels', 'health', 'overview')
       return null
     },
     listDeliveries: async ({ id }) => {

@@ -177,6 +177,17 @@ const texts = {
       'Vos sauvegardes sont intactes. Reconstruisez le catalogue depuis une destination.',
     ],
   },
+  catalogue_sound: {
+    code: 'REFUSED',
+    en: [
+      'Nothing is wrong with the catalogue {path}.',
+      'A copy only takes the place of a catalogue that is damaged or gone. To go back all the same, move the file away first.',
+    ],
+    fr: [
+      'Le catalogue {path} n’a rien.',
+      'Une copie ne prend la place que d’un catalogue abîmé ou disparu. Pour revenir en arrière malgré tout, déplacez d’abord le fichier.',
+    ],
+  },
   internal: {
     code: 'INTERNAL',
     en: ['Something in Coffre did not work: {cause}', 'The details are in the log.'],

@@ -1,6 +1,7 @@
 /** Health, as last known. */
 import type { Backend } from '../backend'
 import type * as T from '../generated'
+import { unheard } from './channels'
 import type { Core } from './core'
 import { DAY, HOUR } from './data'
 import { protectionOf } from './sources'
@@ -58,9 +59,7 @@ export function health(core: Core): T.Health {
     },
     leftovers: [],
     notices: null,
-    channels: core.channels.flatMap((c) =>
-      c.state.failing && !c.state.paused_at ? [{ name: c.state.name, error: c.state.failing }] : [],
-    ),
+    channels: unheard(core).channels,
   }
 }
 

@@ -54,7 +54,12 @@ export function memoryBackend(options: MemoryOptions = {}): { backend: Backend; 
         if (options.delay) await new Promise((done) => setTimeout(done, options.delay))
         if (options.hang?.includes(name)) return new Promise(() => {})
         // As in the real one: without a catalogue there is nothing to answer from.
-        if (memory.damaged && !['about', 'setCatalogueAside', 'openLogFolder', 'quit'].includes(name))
+        if (
+          memory.damaged &&
+          !['about', 'setCatalogueAside', 'listCatalogueCopies', 'restoreCatalogue', 'openLogFolder', 'quit'].includes(
+            name,
+          )
+        )
           throw errorOf('catalogue_corrupt', DAMAGE, language)
         const failing = options.fail?.[name]
         if (failing) throw errorOf(failing, { cause: 'test' }, language)

@@ -1,6 +1,7 @@
 /** What the first view is made of. */
 import type { Backend } from '../backend'
 import type * as T from '../generated'
+import { unheard } from './channels'
 import type { Core } from './core'
 import { DAY } from './data'
 import { nextRun, planRow } from './plans'
@@ -74,6 +75,7 @@ export function overview(core: Core): T.Overview {
     lanes: 2,
     next,
     schedules_paused: core.paused,
+    unheard: unheard(core),
   }
 }
 
@@ -89,6 +91,8 @@ export function overviewCommands(core: Core): Pick<Backend, 'attention' | 'overv
         at_risk: count('at_risk'),
         unprotected: count('unprotected'),
         failures_open: states.filter((p) => p.error).length,
+        channels_failing: unheard(core).channels.length,
+        nobody_told: unheard(core).nobody,
         schedules_paused: core.paused,
         next_run_at: next.length ? core.iso(Math.min(...next)) : null,
       }
