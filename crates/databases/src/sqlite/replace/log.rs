@@ -395,7 +395,7 @@ mod tests {
             let pages = named.to_vec();
             Changed { pages, least }.pages(before, now).collect()
         };
-        assert_eq!(pages(&[], None, 9, 9), []);
+        assert!(pages(&[], None, 9, 9).is_empty());
         assert_eq!(pages(&[], None, 7, 9), [8, 9], "grown without a frame");
         assert_eq!(pages(&[1, 3, 8], Some(6), 9, 9), [1, 3, 7, 8, 9], "shrunk, and grown again");
         assert_eq!(pages(&[1, 3, 8], Some(4), 9, 4), [1, 3]);

@@ -194,11 +194,6 @@ fn replaced_and_taken_back(kind: &str, mode: &str, auto_vacuum: u32, page_size: 
     let stored = ground.access.runtime.join("stored.db");
     std::fs::write(&stored, &bytes).unwrap();
     let writer = |counter: &str| writer(kind, counter, &path);
-    let committed_in = |path: &Path, counter: &str| -> i64 {
-        let db = Connection::open(path).unwrap();
-        db.query_row(&format!("SELECT n FROM {counter}"), [], |row| row.get(0))
-            .unwrap()
-    };
     let mut replace = open(&ground.access, &path);
     let mut before_all = 0;
     for round in 0..rounds {
