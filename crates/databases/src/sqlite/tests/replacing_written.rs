@@ -64,6 +64,8 @@ fn write_all_along(path: &Path, kind: &str, counter: &str) -> (u32, Duration) {
             Err(e) => panic!("{e}"),
         }
         slowest = slowest.max(begun.elapsed());
+        // Who leaves the lock alone for microseconds only may keep it from others for long.
+        std::thread::sleep(Duration::from_micros(300));
         match kind {
             "checkpoints" => {
                 let how = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][round as usize % 4];
@@ -80,6 +82,7 @@ fn write_all_along(path: &Path, kind: &str, counter: &str) -> (u32, Duration) {
                 if db.execute_batch(&many).is_err() && !db.is_autocommit() {
                     db.execute_batch("ROLLBACK").unwrap();
                 }
+                std::thread::sleep(Duration::from_millis(1));
             }
             // A few at a time, and then some of the rows at the end: the file shrinks, and grows again.
             "vacuums" if round % 6 == 5 => db.execute_batch("VACUUM").unwrap(),
