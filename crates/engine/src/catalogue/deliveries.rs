@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use coffre_model::channel::{Channel, DeliveryState};
 use coffre_model::journal::Entry;
 use coffre_model::notice::{Event, Level, STORM_WINDOW, Told};
@@ -79,6 +79,8 @@ pub struct Fresh {
 /// Lines of the journal that are looked at in one turn.
 const LINES: u32 = 200;
 const SELECT: &str = "SELECT * FROM deliveries";
+/// So long may pass between the time that a caller reads and its turn to write.
+const WAITED: TimeDelta = TimeDelta::minutes(1);
 
 impl Catalogue {
     /// Lets `decide` see what a channel knows, and writes what follows, in one transaction. Answers how many messages were queued. Nothing
@@ -110,8 +112,8 @@ impl Catalogue {
             let Some((channel, since, seen, digested_at, newest)) = found else {
                 return Ok(0);
             };
-            // One from the future was written by a clock that was wrong.
-            if newest.is_some_and(|newest| newest > looked_at && newest <= now) {
+            // One from far ahead was written by a clock that was wrong; one from just ahead by another process, while this one waited to write.
+            if newest.is_some_and(|newest| newest > looked_at && newest - now <= WAITED) {
                 return Ok(0);
             }
             let told = all(

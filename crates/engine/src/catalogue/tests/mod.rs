@@ -10,6 +10,7 @@ mod named;
 mod opening;
 mod retention;
 mod states;
+mod telling;
 
 #[allow(
     clippy::disallowed_methods,
