@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use coffre_testkit::postgres::{Options, Postgres, Version};
 use serde_json::Value;
 
@@ -65,6 +66,8 @@ struct Ours {
     /// Seconds from the beginning of the dump to the committed file, without counting and reading back.
     to_file: f64,
     laps: Vec<(String, f64)>,
+    /// From when to when what is live was exchanged, where it was.
+    swap: Option<(DateTime<Utc>, DateTime<Utc>)>,
     peak_mb: f64,
 }
 
@@ -130,7 +133,12 @@ impl Bench {
         };
         let seconds = began.elapsed().as_secs_f64();
         assert!(status.success(), "{arguments:?}");
-        let laps = self.laps();
+        let ended = self.laps();
+        let swap = ended.iter().find(|(name, ..)| name == "swap").map(|(_, seconds, at)| {
+            let began = *at - TimeDelta::milliseconds((seconds * 1000.0).ceil() as i64);
+            (began, *at)
+        });
+        let laps: Vec<(String, f64)> = ended.into_iter().map(|(name, seconds, _)| (name, seconds)).collect();
         let to_file = laps
             .iter()
             .filter(|(n, _)| n == "dumped" || n == "committed")
@@ -140,12 +148,13 @@ impl Bench {
             seconds,
             to_file,
             laps,
+            swap,
             peak_mb: peak,
         }
     }
 
-    /// The laps that the engine wrote into its log.
-    fn laps(&self) -> Vec<(String, f64)> {
+    /// The laps that the engine wrote into its log, and when each came to its end.
+    fn laps(&self) -> Vec<(String, f64, DateTime<Utc>)> {
         let mut laps = Vec::new();
         for entry in std::fs::read_dir(self.path("home/logs")).unwrap().flatten() {
             for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
@@ -153,7 +162,8 @@ impl Bench {
                     continue;
                 };
                 if let (Some(lap), Some(ms)) = (line["fields"]["lap"].as_str(), line["fields"]["ms"].as_f64()) {
-                    laps.push((lap.to_owned(), ms / 1000.0));
+                    let at = line["timestamp"].as_str().unwrap().parse().unwrap();
+                    laps.push((lap.to_owned(), ms / 1000.0, at));
                 }
             }
         }
