@@ -168,7 +168,13 @@ fn a_channel_for_one_plan_hears_what_concerns_its_backups_and_its_source_alone()
     let server = Receiver::start([]);
     let (mut coffre, db) = protected();
     // Far enough apart that nothing is a storm.
-    clock(&mut coffre, "2026-11-17 08:00:00");
+    let mut minutes = 0;
+    // Each command begins at a time of its own: what a slow one wrote down must not lie ahead of the next.
+    let mut later = |coffre: &mut Coffre| {
+        minutes += 20;
+        clock(coffre, &format!("2026-11-17 {:02}:{:02}:00", 6 + minutes / 60, minutes % 60));
+    };
+    later(&mut coffre);
     plan(&coffre, &[]);
     let other = coffre.work("other.db");
     small(&other);
@@ -178,29 +184,36 @@ fn a_channel_for_one_plan_hears_what_concerns_its_backups_and_its_source_alone()
         hook(&coffre, &server, limited, &["--plan", limited]);
     }
     hook(&coffre, &server, "all", &[]);
+    later(&mut coffre);
     let made = coffre.json(["backup", "--plan", "nightly"])["backup"].clone();
     let code = text(&made, "code");
     let file = safe(&coffre).join(text(&made["copies"][0], "key"));
 
     // Its backup, rehearsed and verified.
     spoil(&file);
+    later(&mut coffre);
     assert_ne!(coffre.run(["drill", code]).status, Some(0));
+    later(&mut coffre);
     assert_ne!(coffre.run(["verify", code]).status, Some(0));
     spoil(&file);
-    clock(&mut coffre, "2026-11-17 09:10:00");
+    later(&mut coffre);
     coffre.ok(["verify", code]);
+    later(&mut coffre);
     coffre.ok(["drill", code]);
-    clock(&mut coffre, "2026-11-17 10:20:00");
     // One by hand, of its source.
+    later(&mut coffre);
     let by_hand = back_up(&coffre, "shop");
     spoil(&artifact(&coffre, &by_hand));
+    later(&mut coffre);
     assert_ne!(coffre.run(["verify", text(&by_hand, "code")]).status, Some(0));
     spoil(&artifact(&coffre, &by_hand));
+    later(&mut coffre);
     coffre.ok(["verify", text(&by_hand, "code")]);
-    clock(&mut coffre, "2026-11-17 11:30:00");
     // Live data of its source, replaced and taken back.
     sqlite(&db, "DELETE FROM customers WHERE id > 500");
+    later(&mut coffre);
     let done = coffre.json(["restore", code, "--replace", "--yes", "--no-countdown"]);
+    later(&mut coffre);
     coffre.ok(["undo", text(&done["restore"], "id")]);
 
     let told = heard(&server, "nightly");
@@ -227,10 +240,11 @@ fn a_channel_for_one_plan_hears_what_concerns_its_backups_and_its_source_alone()
     );
     assert_eq!(heard(&server, "others"), [], "nothing of this is of its plan");
 
-    clock(&mut coffre, "2026-11-17 13:00:00");
     // And the other way round.
+    later(&mut coffre);
     let made = coffre.json(["backup", "--plan", "others"])["backup"].clone();
     spoil(&safe(&coffre).join(text(&made["copies"][0], "key")));
+    later(&mut coffre);
     assert_ne!(coffre.run(["drill", text(&made, "code")]).status, Some(0));
     assert_eq!(names(&heard(&server, "others")), ["drill.failed"]);
     assert_eq!(heard(&server, "nightly"), told);
