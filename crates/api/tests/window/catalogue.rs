@@ -187,6 +187,10 @@ fn a_copy_takes_the_place_of_a_damaged_one_and_nothing_is_lost() {
         copy["bytes"].as_u64().is_some_and(|bytes| bytes > 4096) && copy["at"].is_string(),
         "{copy:#}"
     );
+    // It may be of a moment before the backup was made: then it does not know of it.
+    let held: i64 = Connection::open(copy["path"].as_str().unwrap())
+        .and_then(|copy| copy.query_row("SELECT count(*) FROM backups", [], |row| row.get(0)))
+        .unwrap();
     let this = json!({"path": copy["path"]});
     assert_eq!(
         desk.refused("restore_catalogue", this.clone()).text,
@@ -223,7 +227,7 @@ fn a_copy_takes_the_place_of_a_damaged_one_and_nothing_is_lost() {
         "the copy stays"
     );
     assert_eq!(desk.ask("about", json!({}))["catalogue_error"], Value::Null);
-    assert_eq!(desk.ask("list_backups", query(json!({})))["total"], 1);
+    assert_eq!(desk.ask("list_backups", query(json!({})))["total"], held);
     assert_eq!(desk.ask("list_catalogue_copies", json!({}))["damaged"], false);
     assert_eq!(desk.refused("restore_catalogue", this).text, "catalogue_sound");
 }
