@@ -47,6 +47,8 @@ test('a channel is added, tried, and hears of a failure once', async () => {
   await desk.read(/The channel “hook” does not reach its receiver/)
   await desk.picture('channel-health')
   // Where a person looks first: in the sidebar, and in a sentence of its own on the overview.
+  // Wide enough for the sidebar's words: the size of the window is that of the test before.
+  await desk.resize(1280, 800)
   await desk.go('/overview')
   await desk.read(/Nobody would hear of a failure/)
   await desk.read(/Nobody can be told/)
