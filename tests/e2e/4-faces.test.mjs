@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { folder, Key, open, test, until } from './desktop.mjs'
 
@@ -38,6 +38,9 @@ test('every view, in both languages and themes, wide and narrow: pictures, and n
   await furnished(desk)
   await desk.find('link', 'Overview')
   await desk.read(/boutique/)
+  const [font, still] = await desk.driver.executeScript("return [getComputedStyle(document.body).fontFamily, matchMedia('(prefers-reduced-motion: reduce)').matches]")
+  assert.match(font, /^"?DejaVu Sans"?, sans-serif$/, 'the font that run-under-xvfb gives the desktop')
+  assert.ok(still || existsSync('/dev/dri'), 'nothing moves where WebKit paints by itself')
   const problems = []
   for (const language of ['en', 'fr']) {
     await desk.invoke('set_setting', { args: { key: 'language', value: language } })
