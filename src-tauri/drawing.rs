@@ -22,11 +22,16 @@ pub(crate) fn choose_motion() {
     #[cfg(target_os = "linux")]
     {
         use gtk::prelude::GtkSettingsExt;
-        let settings = gtk::is_initialized_main_thread().then(gtk::Settings::default).flatten();
-        if let Some(settings) = settings.filter(|_| !has_graphics_processor()) {
+        if let Some(settings) = desktop_settings().filter(|_| !has_graphics_processor()) {
             settings.set_gtk_enable_animations(false);
         }
     }
+}
+
+/// What the desktop asks of programs; nothing but on the first thread, once GTK is there.
+#[cfg(target_os = "linux")]
+pub(crate) fn desktop_settings() -> Option<gtk::Settings> {
+    gtk::is_initialized_main_thread().then(gtk::Settings::default).flatten()
 }
 
 /// Whether a graphics processor can be used: through the kernel's render nodes, or by a driver that goes without them.

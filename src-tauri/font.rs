@@ -7,10 +7,7 @@ pub(crate) fn of_desktop() -> Option<String> {
     #[cfg(target_os = "linux")]
     {
         use gtk::prelude::GtkSettingsExt;
-        let name = gtk::is_initialized_main_thread()
-            .then(gtk::Settings::default)
-            .flatten()
-            .and_then(|settings| settings.gtk_font_name());
+        let name = crate::drawing::desktop_settings().and_then(|settings| settings.gtk_font_name());
         let family = name.and_then(|name| gtk::pango::FontDescription::from_string(&name).family());
         Some(named(family.as_deref().unwrap_or_default()))
     }

@@ -60,17 +60,17 @@ function large(from) {
 }
 
 // ── Processes ──
-const stat = (pid) => {
+const parentOf = (pid) => {
   const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const rest = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return { parent: Number(rest[1]) }
+  return Number(rest[1])
 }
 /** A process and everything it started. */
 function family(root) {
   const parents = new Map()
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
-      parents.set(Number(pid), stat(pid).parent)
+      parents.set(Number(pid), parentOf(pid))
     } catch {
       // It ended while we looked.
     }

@@ -1,21 +1,12 @@
 // Both languages, both themes, the keyboard alone, narrow and wide: every view in pictures, and with nothing for axe to find.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { createRequire } from 'node:module'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { folder, Key, open, test, until } from './desktop.mjs'
+import { findings } from './look.mjs'
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const VIEWS = ['overview', 'backups', 'plans', 'sources', 'destinations', 'health', 'journal', 'settings']
-
-async function findings(desk) {
-  await desk.driver.executeScript(AXE)
-  return desk.driver.executeAsyncScript(`
-    const done = arguments[0]
-    window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })
-      .then((r) => done(r.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target).join(' | '))), (e) => done([String(e)]))`)
-}
 
 /** A home with something in every view: verified, failed and running backups of two sources. */
 async function furnished(desk) {

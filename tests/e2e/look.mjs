@@ -6,7 +6,7 @@ import { until } from './desktop.mjs'
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
 /** What axe finds in the window as it stands. */
-async function findings(desk) {
+export async function findings(desk) {
   await desk.driver.executeScript(AXE)
   return desk.driver.executeAsyncScript(`
     const done = arguments[0]

@@ -51,8 +51,8 @@ pub(super) fn hears_line(channel: &Channel, whose: &Whose, plans: &[Plan]) -> bo
 
 #[cfg(test)]
 mod tests {
+    use super::super::unheard::tests::webhook;
     use super::*;
-    use coffre_model::channel::{ChannelSettings, Wants};
     use coffre_model::notice::{Event, What};
 
     fn plan(source: Id) -> Plan {
@@ -66,19 +66,8 @@ mod tests {
 
     fn channel(plans: &[&Plan]) -> Channel {
         Channel {
-            id: Id::new(),
-            name: "c".into(),
-            settings: ChannelSettings::Webhook {
-                url: "https://example.org".into(),
-                ca_file: None,
-            },
-            language: "en".into(),
-            time_zone: "UTC".into(),
-            wants: Wants::default(),
             plan_ids: plans.iter().map(|plan| plan.id).collect(),
-            has_secret: false,
-            paused_at: None,
-            created_at: "2026-11-21T08:00:00Z".parse().unwrap(),
+            ..webhook()
         }
     }
 

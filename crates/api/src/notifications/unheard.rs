@@ -57,29 +57,37 @@ impl Coffre {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use coffre_model::Code;
     use coffre_model::channel::{Channel, ChannelSettings, Wants};
     use proptest::prelude::*;
 
+    /// A channel for everything, that was never told anything.
+    pub(in crate::notifications) fn webhook() -> Channel {
+        Channel {
+            id: Id::new(),
+            name: "hook".into(),
+            settings: ChannelSettings::Webhook {
+                url: "https://example.org".into(),
+                ca_file: None,
+            },
+            language: "en".into(),
+            time_zone: "UTC".into(),
+            wants: Wants::default(),
+            plan_ids: Vec::new(),
+            has_secret: false,
+            paused_at: None,
+            created_at: "2026-11-21T08:00:00Z".parse().unwrap(),
+        }
+    }
+
     fn state(paused: bool, fails: bool) -> ChannelState {
-        let at = "2026-11-21T08:00:00Z".parse().unwrap();
+        let channel = webhook();
         ChannelState {
             channel: Channel {
-                id: Id::new(),
-                name: "hook".into(),
-                settings: ChannelSettings::Webhook {
-                    url: "https://example.org".into(),
-                    ca_file: None,
-                },
-                language: "en".into(),
-                time_zone: "UTC".into(),
-                wants: Wants::default(),
-                plan_ids: Vec::new(),
-                has_secret: false,
-                paused_at: paused.then_some(at),
-                created_at: at,
+                paused_at: paused.then_some(channel.created_at),
+                ..channel
             },
             place: "https://example.org".into(),
             plans: Vec::new(),

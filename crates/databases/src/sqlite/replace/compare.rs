@@ -184,23 +184,13 @@ impl Exchange<'_> {
         }
         // First the position, then the transaction: so its state is the position's, or later.
         let position = Position::of(&live.connection).map_err(|e| live.error(&e))?;
-        let changed = match &known.watch {
-            Some(watch) => {
-                live.begin_reading(self.access)?;
-                let changed = watch.changed(live).and_then(|changed| match changed {
-                    Some(changed) => {
-                        let pages = live.pages().map_err(|e| live.error(&e))?;
-                        let named: Vec<u32> = changed.pages(known.pages, pages).collect();
-                        self.compare_named(live, known, from, &named, pages)
-                            .map(|()| Some(named.len()))
-                    }
-                    None => Ok(None),
-                });
-                live.roll_back();
-                changed?
-            }
-            None => None,
-        };
+        let mut changed = None;
+        if known.watch.is_some() {
+            live.begin_reading(self.access)?;
+            let compared = self.compare_changed(live, known, from);
+            live.roll_back();
+            changed = compared?;
+        }
         if let Some(watch) = &mut known.watch {
             watch.go_on(position);
         }
@@ -222,17 +212,8 @@ impl Exchange<'_> {
             return Ok(());
         }
         if known.part.is_some() {
-            let changed = match &known.watch {
-                Some(watch) => watch.changed(live)?,
-                None => None,
-            };
-            match changed {
-                Some(changed) => {
-                    let pages = live.pages().map_err(|e| live.error(&e))?;
-                    let named: Vec<u32> = changed.pages(known.pages, pages).collect();
-                    self.compare_named(live, known, from, &named, pages)?;
-                }
-                None => self.compare(live, known, from, 1, None).map(drop)?,
+            if self.compare_changed(live, known, from)?.is_none() {
+                self.compare(live, known, from, 1, None)?;
             }
             if let Some(part) = &mut known.part {
                 part.seal(known.pages)?;
@@ -301,8 +282,16 @@ impl Exchange<'_> {
         Ok(None)
     }
 
-    /// Compares these pages, in order, inside a transaction that sees `pages` of them.
-    fn compare_named(&self, live: &Live, known: &mut Known, from: &mut Pages, named: &[u32], pages: u32) -> Result<()> {
+    /// Compares, in order and inside a transaction, the pages that the log names as changed. Answers how many, or nothing where the log does
+    /// not tell.
+    fn compare_changed(&self, live: &Live, known: &mut Known, from: &mut Pages) -> Result<Option<usize>> {
+        let changed = match &known.watch {
+            Some(watch) => watch.changed(live)?,
+            None => None,
+        };
+        let Some(changed) = changed else { return Ok(None) };
+        let pages = live.pages().map_err(|e| live.error(&e))?;
+        let named: Vec<u32> = changed.pages(known.pages, pages).collect();
         known.pages = pages;
         let mut reader = live.reader().map(Reader::Pages).map_err(|e| live.error(&e))?;
         for numbers in named.chunks(LOOK_PAGES as usize) {
@@ -311,7 +300,7 @@ impl Exchange<'_> {
                 self.look_at(live, &mut reader, known, from, *number, 1)?;
             }
         }
-        Ok(())
+        Ok(Some(named.len()))
     }
 
     /// Looks at one page, and writes it down where it differs from what is known.
