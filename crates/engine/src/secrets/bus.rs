@@ -19,6 +19,11 @@ const ROOT: &str = "/org/freedesktop/secrets";
 const INTERFACE: &str = "org.freedesktop.Secret.Service";
 const PROMPT: &str = "org.freedesktop.Secret.Prompt";
 
+/// How often "there is no default collection" is asked again, and after how long, before it is believed. GNOME's daemon (42.1 at least)
+/// answers so to a new caller now and then, about one time in a thousand, and knows better a moment later.
+const ASKED_AGAIN: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(60);
+
 /// A little less than the caller waits, so that the precise answer comes before the general one.
 fn bus_limit(limits: Limits) -> Duration {
     limits.answer.mul_f32(0.8)
@@ -78,10 +83,14 @@ struct Bus {
 impl Bus {
     async fn find() -> Result<Self> {
         let connection = Connection::session().await.map_err(translate)?;
-        let reply = connection
-            .call_method(Some(NAME), ROOT, Some(INTERFACE), "ReadAlias", &"default")
-            .await;
-        let collection: OwnedObjectPath = body(&reply.map_err(translate)?)?;
+        let mut collection = default_collection(&connection).await?;
+        for _ in 0..ASKED_AGAIN {
+            if collection.as_str() != "/" {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            collection = default_collection(&connection).await?;
+        }
         if collection.as_str() == "/" {
             return Err(unavailable("keychain_empty"));
         }
@@ -160,6 +169,14 @@ impl Bus {
         }
         Ok(entries)
     }
+}
+
+/// Where the default collection is; `/` where there is none.
+async fn default_collection(connection: &Connection) -> Result<OwnedObjectPath> {
+    let reply = connection
+        .call_method(Some(NAME), ROOT, Some(INTERFACE), "ReadAlias", &"default")
+        .await;
+    body(&reply.map_err(translate)?)
 }
 
 async fn property(connection: &Connection, path: &OwnedObjectPath, interface: &str, name: &str) -> Result<OwnedValue> {

@@ -345,6 +345,8 @@ mod scenes {
         person: Option<bool>,
         locked: Arc<AtomicBool>,
         dismissed: Arc<AtomicBool>,
+        /// GNOME's daemon denies its default collection to a new caller now and then, and knows better a moment later.
+        knows_better: AtomicBool,
     }
 
     type Path = zbus::zvariant::OwnedObjectPath;
@@ -356,7 +358,11 @@ mod scenes {
     #[zbus::interface(name = "org.freedesktop.Secret.Service")]
     impl Pretender {
         fn read_alias(&self, _name: &str) -> Path {
-            path("/collection")
+            path(if self.knows_better.swap(true, Ordering::SeqCst) {
+                "/collection"
+            } else {
+                "/"
+            })
         }
 
         fn unlock(&self, objects: Vec<Path>) -> (Vec<Path>, Path) {
@@ -414,6 +420,7 @@ mod scenes {
                 person,
                 locked: Arc::clone(&locked),
                 dismissed: Arc::clone(&dismissed),
+                knows_better: AtomicBool::new(false),
             };
             let served = zbus::blocking::connection::Builder::session()
                 .and_then(|b| b.serve_at("/org/freedesktop/secrets", pretend()))
