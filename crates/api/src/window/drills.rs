@@ -19,8 +19,9 @@ impl Window {
         let about = about_backup(&coffre, &backup, RunningNoun::Drill)?;
         let window = self.clone();
         self.start(about, move |coffre, observer, cancel| {
+            let before = last_of_source(coffre, &backup)?;
             let outcome = coffre.drill(&backup, observer, cancel);
-            window.tell_drilled(&backup, &outcome);
+            window.tell_drilled(&backup, before.as_ref(), &outcome);
             outcome.map(drop)
         })
         .map(drop)
@@ -30,11 +31,18 @@ impl Window {
     pub(super) fn drill_unasked(&self, backup: &Backup, cancelled: &Cancel) -> Result<Drill> {
         let about = about_backup(&*self.coffre()?, backup, RunningNoun::Drill)?;
         self.attend_with(about, cancelled, |coffre, observer, cancel| {
+            let before = last_of_source(coffre, backup)?;
             let outcome = coffre.drill_by_schedule(backup, observer, cancel);
-            self.tell_drilled(backup, &outcome);
+            self.tell_drilled(backup, before.as_ref(), &outcome);
             outcome
         })
     }
+}
+
+/// The last drill of the backup's source, whichever of its backups that was.
+fn last_of_source(coffre: &Coffre, backup: &Backup) -> Result<Option<Drill>> {
+    let drills = coffre.engine.catalogue.last_drill_of_each()?;
+    Ok(drills.into_iter().find(|drill| drill.source_id == backup.source_id))
 }
 
 /// Work on a backup, known under the backup's id.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use coffre_engine::verify::Check;
 use coffre_model::backup::{Backup, BackupState};
-use coffre_model::drill::Drill;
+use coffre_model::drill::{Drill, DrillState};
 use coffre_model::notice::Level;
 use coffre_model::restore::{Restore, RestoreState};
 use coffre_model::source::Source;
@@ -175,36 +175,42 @@ impl Window {
         self.0.notices.unseen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells that a backup is not what it was.
+    /// Tells that a backup is not what it was, or is good again. `backup`: as it was known before.
     pub(super) fn tell_verified(&self, backup: &Backup, outcome: &Result<(Backup, Vec<Check>)>) {
         let bad = match outcome {
             Ok((_, checks)) => checks.iter().find_map(|check| check.error.as_ref()),
             Err(error) => Some(error).filter(|error| !matches!(error.code(), Code::Cancelled | Code::Busy)),
         };
-        let Some(error) = bad else { return };
-        if !self.is_on(Kind::Failure.setting()) {
-            return;
+        match (bad, outcome) {
+            (Some(error), _) => self.tell_of_backup(Kind::Failure, "notice.not_verified", backup, self.sentences(error)),
+            (None, Ok((now, _))) if not_good(backup).is_some() && not_good(now).is_none() => {
+                let body = self.words().text("notice.verify_recovered_body");
+                self.tell_of_backup(Kind::Recovery, "notice.verify_recovered", backup, body);
+            }
+            (None, _) => {}
         }
-        let facts = [
-            ("backup", backup.code.as_str().into()),
-            ("source", backup.source.as_str().into()),
-        ];
-        self.dialogs().notify(&Notice {
-            title: self.words().say("notice.not_verified", &facts),
-            body: self.sentences(error),
-            urgent: true,
-            route: format!("/backups/{}", backup.id),
-        });
     }
 
-    /// Tells that a rehearsed restore failed.
-    pub(super) fn tell_drilled(&self, backup: &Backup, outcome: &Result<Drill>) {
-        let error = match outcome {
+    /// Tells that a rehearsed restore failed, or works again. `before`: the source's last drill before this one.
+    pub(super) fn tell_drilled(&self, backup: &Backup, before: Option<&Drill>, outcome: &Result<Drill>) {
+        let verdict = match outcome {
             Ok(drill) => crate::drills::verdict(drill),
             Err(error) => Some(error.clone()),
         };
-        let Some(error) = error else { return };
-        if matches!(error.code(), Code::Cancelled | Code::Interrupted | Code::Busy) || !self.is_on(Kind::Failure.setting()) {
+        match verdict {
+            Some(error) if matches!(error.code(), Code::Cancelled | Code::Interrupted | Code::Busy) => {}
+            Some(error) => self.tell_of_backup(Kind::Failure, "notice.drill_failed", backup, self.sentences(&error)),
+            None if before.is_some_and(|before| before.state == DrillState::Failed) => {
+                let body = self.words().text("notice.drill_recovered_body");
+                self.tell_of_backup(Kind::Recovery, "notice.drill_recovered", backup, body);
+            }
+            None => {}
+        }
+    }
+
+    /// Tells something of one backup, if anybody wants to know.
+    fn tell_of_backup(&self, kind: Kind, title: &'static str, backup: &Backup, body: String) {
+        if !self.is_on(kind.setting()) {
             return;
         }
         let facts = [
@@ -212,9 +218,9 @@ impl Window {
             ("source", backup.source.as_str().into()),
         ];
         self.dialogs().notify(&Notice {
-            title: self.words().say("notice.drill_failed", &facts),
-            body: self.sentences(&error),
-            urgent: true,
+            title: self.words().say(title, &facts),
+            body,
+            urgent: kind == Kind::Failure,
             route: format!("/backups/{}", backup.id),
         });
     }

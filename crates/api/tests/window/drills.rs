@@ -115,10 +115,28 @@ fn what_does_not_hold_is_told_and_proves_nothing_any_more() {
     );
     let row = &desk.ask("list_sources", json!({}))[0];
     assert_eq!(row["last_drill"]["state"], "failed");
-    let notices = desk.shell.notices.lock().unwrap();
+    let notices = std::mem::take(&mut *desk.shell.notices.lock().unwrap());
     let [notice] = notices.as_slice() else { panic!("{notices:?}") };
     assert!(notice.urgent && notice.title.contains("shop"), "{notice:?}");
     assert_eq!(notice.route, format!("/backups/{}", backup["id"].as_str().unwrap()));
+
+    // It is good again, and so is the next rehearsal: each said once.
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    for command in ["verify_backup", "drill_backup", "verify_backup", "drill_backup"] {
+        desk.ask(command, json!({"id": backup["id"]}));
+        desk.until_idle();
+    }
+    let notices = desk.shell.notices.lock().unwrap();
+    let [verified, rehearsed] = notices.as_slice() else {
+        panic!("{notices:?}")
+    };
+    assert!(!verified.urgent && verified.title.contains("is good again"), "{verified:?}");
+    assert!(
+        !rehearsed.urgent && rehearsed.title.contains("restore is good again"),
+        "{rehearsed:?}"
+    );
 }
 
 #[test]
