@@ -385,6 +385,12 @@ impl Postgres {
         self.sql("postgres", &sql).lines().map(str::to_owned).collect()
     }
 
+    /// Whether no client session whose application name begins with this is left. A server notices a closed connection a moment later, on a
+    /// busy machine seconds later, so it is asked for up to 20 seconds.
+    pub fn is_rid_of(&self, application: &str) -> bool {
+        wait_until(Duration::from_secs(20), || self.sessions(application).is_empty())
+    }
+
     /// Ends the client sessions whose application name begins with this; answers how many there were.
     pub fn terminate(&self, application: &str) -> usize {
         let sql = format!(

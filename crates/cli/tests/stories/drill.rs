@@ -201,7 +201,7 @@ fn every_version_of_postgres_is_rehearsed_in_its_own_server() {
             let expected: &[&str] = if version == Version::V15 { &[] } else { &["TOOL_MISSING"] };
             assert_eq!(codes, expected, "{version:?} {format}: {drill:#}");
         }
-        assert!(server.sessions("coffre").is_empty());
+        assert!(server.is_rid_of("coffre"));
         nothing_is_left(&coffre, &[], "after a drill");
         Invariants::of(&coffre).server(&server).assert();
     }
@@ -292,7 +292,7 @@ fn a_drill_that_is_killed_or_stopped_leaves_nothing() {
     }
     let after = drill(&coffre, "crm");
     assert_eq!(text(&after, "level"), "counted", "{after:#}");
-    assert!(server.sessions("coffre").is_empty());
+    assert!(server.is_rid_of("coffre"));
     Invariants::of(&coffre).server(server).assert();
 }
 

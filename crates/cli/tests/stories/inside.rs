@@ -453,7 +453,7 @@ fn a_postgres_backup_is_looked_into_and_a_table_comes_back() {
             server.sql(&empty, "SELECT count(*) FROM pg_namespace WHERE nspname = 'Back Office'"),
             "0"
         );
-        assert!(server.sessions("coffre").is_empty());
+        assert!(server.is_rid_of("coffre"));
         Invariants::of(&coffre).server(&server).assert();
     }
 }

@@ -112,7 +112,7 @@ fn sessions_are_ended_and_the_server_dies_and_is_gone() {
     assert!(text(&tool, "message").contains("ended the session"), "{tool:#}");
     // Ours, that holds the snapshot.
     disturbed(&|| end("query NOT LIKE 'COPY%'"));
-    assert!(server.sessions("coffre").is_empty());
+    assert!(server.is_rid_of("coffre"));
     disturbed(&|| server.crash());
     let gone = fails(&coffre, "UNREACHABLE");
     assert!(text(&gone, "message").contains("127.0.0.1"), "{gone:#}");

@@ -83,7 +83,7 @@ fn a_database_is_protected_proved_and_brought_back() {
             .iter()
             .any(|w| w == "roles")
     );
-    assert!(server.sessions("coffre").is_empty());
+    assert!(server.is_rid_of("coffre"));
     Invariants::of(&coffre)
         .server(&server)
         .secret(server.password().unwrap())

@@ -429,23 +429,28 @@ fn free_shared_memory(data: &Path) {
         return;
     };
     // Line 7: key and number (`miscadmin.h`, LOCK_FILE_LINE_SHMEM_KEY).
-    let number = text
-        .lines()
-        .nth(6)
-        .and_then(|line| line.split_whitespace().nth(1)?.parse::<i32>().ok());
-    let Some(number) = number else { return };
+    let Some((key, number)) = text.lines().nth(6).and_then(|line| {
+        let mut words = line.split_whitespace().map(str::parse);
+        let (key, number): (u32, i32) = (words.next()?.ok()?, i32::try_from(words.next()?.ok()?).ok()?);
+        Some((key, number))
+    }) else {
+        return;
+    };
     #[cfg(target_os = "linux")]
     {
         // SAFETY: all-zero bytes are a valid `shmid_ds`.
         let mut about: libc::shmid_ds = unsafe { std::mem::zeroed() };
         // SAFETY: `IPC_STAT` writes one `shmid_ds`.
-        if unsafe { libc::shmctl(number, libc::IPC_STAT, &raw mut about) } == 0 && about.shm_nattch == 0 {
-            // SAFETY: `IPC_RMID` takes no buffer. Nobody is attached; the number is in the lock file of our own server.
+        let found = unsafe { libc::shmctl(number, libc::IPC_STAT, &raw mut about) } == 0;
+        // The number could be another's by now; the key is made of our server's own folder. Processes that outlive a killed server for
+        // a moment may still be attached: the system takes the memory away with the last of them.
+        if found && about.shm_perm.__key.cast_unsigned() == key {
+            // SAFETY: `IPC_RMID` takes no buffer.
             let _freed_by_somebody_else = unsafe { libc::shmctl(number, libc::IPC_RMID, std::ptr::null_mut()) };
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _fields_differ = number;
+    let _fields_differ = (key, number);
 }
 
 #[cfg(test)]

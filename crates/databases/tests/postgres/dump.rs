@@ -178,7 +178,7 @@ fn a_terminated_session_fails_the_dump() {
         terminate("query NOT LIKE 'COPY%'");
     });
     assert_eq!((error.code(), error.text()), (Code::DumpFailed, "pg_session_lost"), "{error}");
-    assert!(server.sessions("coffre").is_empty());
+    assert!(server.is_rid_of("coffre"));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_server_that_stops_is_a_stall() {
     server.resume();
     assert_eq!(error.code(), Code::Stalled, "{error}");
     assert!(took < Duration::from_secs(12), "{took:?}");
-    assert!(wait_until(Duration::from_secs(10), || server.sessions("coffre").is_empty()));
+    assert!(server.is_rid_of("coffre"));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_cancelled_dump_leaves_nothing_behind() {
     assert_eq!(error.code(), Code::Cancelled);
     drop(dump);
     assert!(cancelled_at.recv().unwrap().elapsed() < Duration::from_secs(5));
-    assert!(server.sessions("coffre").is_empty());
+    assert!(server.is_rid_of("coffre"));
     assert!(work.private_files().is_empty());
 }
 
@@ -343,7 +343,7 @@ fn a_killed_process_leaves_no_session() {
     assert!(wait_until(Duration::from_secs(20), || server.sql("postgres", waiting) == "1"));
     killed.kill().unwrap();
     killed.wait().unwrap();
-    assert!(wait_until(Duration::from_secs(10), || server.sessions("coffre").is_empty()));
+    assert!(server.is_rid_of("coffre"));
     holder.kill().unwrap();
     holder.wait().unwrap();
 }

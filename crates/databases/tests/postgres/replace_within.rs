@@ -82,7 +82,7 @@ fn the_live_database_is_exactly_the_backup() {
             assert_eq!(work.replace.undo(&plan).unwrap_err().code(), Code::Refused);
             work.replace.forget(&plan).unwrap();
             assert_eq!(databases(&server), all);
-            assert!(server.sessions("coffre").is_empty());
+            assert!(server.is_rid_of("coffre"));
         }
     }
 }

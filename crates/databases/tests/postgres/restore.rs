@@ -129,7 +129,7 @@ fn a_fresh_server_without_the_roles_takes_everything_else_and_says_so() {
         other.sql("copy", "SELECT tableowner FROM pg_tables WHERE tablename = 't'"),
         "postgres"
     );
-    assert!(other.sessions("coffre").is_empty());
+    assert!(other.is_rid_of("coffre"));
 }
 
 #[test]
