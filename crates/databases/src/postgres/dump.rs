@@ -152,6 +152,8 @@ fn is_in_the_way(session: &mut Session, plan: &Plan<'_>) -> Result<bool> {
     if session.version().series < Series(9, 6) {
         return Ok(false);
     }
+    // A transaction goes on seeing the sessions that there were when it first looked, and the program may have come later.
+    session.run("SELECT pg_catalog.pg_stat_clear_snapshot()")?;
     let rows = session.query_within(
         "SELECT 1 FROM pg_catalog.pg_stat_activity a, pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) other
           WHERE a.application_name = $1 AND a.wait_event_type = 'Lock' AND a.pid <> pg_catalog.pg_backend_pid()

@@ -11,6 +11,7 @@ use coffre_model::cancel::Reason;
 use coffre_model::{Code, Error};
 use coffre_testkit::postgres::{Options, Postgres, Version};
 use coffre_testkit::proxy::{Direction, Kind as Fault, Proxy};
+use coffre_testkit::tools::{Behaviour, FakeTools};
 use coffre_testkit::wait_until;
 
 use crate::common::{SHOP, Setup, unwrapped};
@@ -215,6 +216,42 @@ fn a_network_that_breaks_fails_the_dump() {
         let (error, _) = disturbed(&setup, || proxy.strike(fault, Direction::ToClient, 64 << 10));
         assert!(codes.contains(&error.code()), "{error}");
     }
+}
+
+/// Our session holds a table, somebody waits for it, and the program would wait behind him: for itself, in the end. Also where the program is slow
+/// to come, as on a busy machine.
+#[test]
+fn somebody_who_comes_before_a_slow_program_is_let_through() {
+    let server = own_server();
+    let name = server.create_database();
+    server.sql(&name, "CREATE TABLE held AS SELECT 1 AS x");
+    let tools = FakeTools::new();
+    let path = tools.put(&Version::V15.tool("pg_dump"), &Behaviour::Real);
+    let script = std::fs::read_to_string(&path).unwrap();
+    let (version, _) = script.rsplit_once("exec \"$real\" \"$@\"").unwrap();
+    // The first time it connects only once the other waits, and not at all before it was looked for.
+    let (server_folder, mark) = (Version::V15.tool("psql"), tools.folder().join("was here"));
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'held'::regclass";
+    let slow = format!(
+        "if ! [ -e '{mark}' ]; then touch '{mark}'; until [ \"$('{psql}' -XAtc \"{waiting}\" '{address}')\" = 1 ]; do sleep 0.1; done; sleep 1; fi\n",
+        mark = mark.display(),
+        psql = server_folder.display(),
+        address = server.address(&name),
+    );
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, format!("{version}{slow}exec \"$real\" \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let setup = Setup::new(server.address(&name)).tool_path(tools.folder());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let ours = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessShareLock' AND granted AND relation = 'held'::regclass";
+            assert!(wait_until(Duration::from_secs(20), || server.sql(&name, ours) == "1"));
+            server.sql(&name, "ALTER TABLE held ADD COLUMN y int");
+        });
+        let (_, facts) = setup.dump().unwrap();
+        assert_eq!(facts.counts[0].rows, 1);
+    });
+    assert_eq!(server.sql(&name, "SELECT y IS NULL FROM held"), "t");
 }
 
 #[test]
