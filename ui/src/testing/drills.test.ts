@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { tick } from 'svelte'
+import { describe, expect, it, vi } from 'vitest'
 import { accessible, accessibleAbove, NOON, screen, start, waitFor, within } from './start'
 
 /** A verified backup of a source that was never rehearsed, with its panel open. */
@@ -113,8 +114,18 @@ describe('a backup, open', () => {
     await user.type(sheet.getByRole('searchbox', { name: 'Search the rows' }), 'orders 77')
     await sheet.findByText(/^1 to \d+ of \d+$/)
     await waitFor(() => expect(sheet.getAllByRole('row').length).toBeLessThan(20))
+    // Who reads a row keeps it while the search goes on, as long as it is where it was.
+    await user.click(sheet.getAllByRole('row')[1] as HTMLElement)
+    await sheet.findByRole('region', { name: 'Row 1' })
+    const asked = vi.spyOn(memory.drills, 'rows')
+    await user.type(sheet.getByRole('searchbox', { name: 'Search the rows' }), ' ')
+    await waitFor(() => expect(asked).toHaveBeenCalled())
+    await asked.mock.results[0]?.value
+    await tick()
+    expect(sheet.getByRole('region', { name: 'Row 1' })).toBeTruthy()
     await user.clear(sheet.getByRole('searchbox', { name: 'Search the rows' }))
     await user.type(sheet.getByRole('searchbox', { name: 'Search the rows' }), 'nowhere')
+    await waitFor(() => expect(sheet.queryByRole('region', { name: 'Row 1' })).toBeNull())
     await sheet.findByText('No row holds “nowhere”.')
     await user.click(sheet.getAllByRole('button', { name: 'Close' }).at(-1) as HTMLElement)
     await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())

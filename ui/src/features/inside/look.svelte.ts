@@ -16,6 +16,9 @@ export const PER_PAGE = 50
 /** A person who types is not asked for after every letter. */
 const PAUSE_MS = 250
 
+const isSame = (one: RowPage['rows'][number] | undefined, other: RowPage['rows'][number] | undefined): boolean =>
+  one !== undefined && JSON.stringify(one) === JSON.stringify(other)
+
 export class Look {
   readonly backup_id: string
   detail: BackupDetail | null = $state.raw(null)
@@ -122,6 +125,7 @@ export class Look {
   }
   go(page: number): void {
     this.page = page
+    this.row = null
     void this.read()
   }
 
@@ -140,9 +144,10 @@ export class Look {
         per_page: PER_PAGE,
       })
       if (round !== this.#round || this.#ended) return
+      // Who typed on may be reading one of the rows meanwhile: it stays, if it is where it was.
+      if (this.row !== null && !isSame(this.rows?.rows[this.row], rows.rows[this.row])) this.row = null
       this.rows = rows
       this.shown = asked
-      this.row = null
     } catch (thrown) {
       if (round === this.#round && !this.#ended)
         this.#failed(asCoffreError(thrown), (error) => (this.rowsError = error))
