@@ -89,6 +89,35 @@ impl FileReplace {
         }
     }
 
+    /// Makes sure that what was put aside is still a sound database before it becomes live: it may have lain there for days. Where nobody wrote to it
+    /// since, that needs no reading.
+    fn still_kept(&mut self, kept: &Path, stamp: Option<&str>) -> Result<()> {
+        if stamp.is_some_and(|stamp| part::stamp(kept).is_ok_and(|now| now == stamp)) {
+            return Ok(());
+        }
+        let damaged = |cause: String| {
+            about(Code::VerifyMismatch, "sqlite_kept_damaged", &self.named)
+                .with("kept", shown(kept))
+                .with("cause", cause)
+        };
+        let connection = connect_immutable(kept, &self.named)?;
+        let stop = || self.access.cancel.check();
+        let checked = facts::interruptible(&connection, &stop, || {
+            facts::check(&connection, Depth::Quick).map_err(|e| match reading(&e, &self.named) {
+                error if error.code() == Code::Cancelled => error,
+                error => damaged(error.detail("cause").unwrap_or_else(|| error.text().to_owned())),
+            })
+        });
+        let findings = checked?;
+        if !findings.said.is_empty() {
+            return Err(damaged(findings.said.join(" ")));
+        }
+        if stamp.is_some() {
+            self.remark(about(Code::VerifyMismatch, "sqlite_kept_changed", &self.named).with("kept", shown(kept)));
+        }
+        Ok(())
+    }
+
     fn exchange(&self, files: &Files, from: &Path, part: Option<&Path>, cookie: Option<u32>) -> Result<After> {
         Exchange {
             access: &self.access,
@@ -208,6 +237,7 @@ impl Replace for FileReplace {
             owner: meta.as_ref().map_or(0, MetadataExt::uid),
             group: meta.as_ref().map_or(0, MetadataExt::gid),
             mark: names::mark(id, state.map_or(0, |state| state.cookie)),
+            kept_stamp: None,
         };
         let plan = Replacement {
             way: ReplaceWay::Swap,
@@ -255,7 +285,7 @@ impl Replace for FileReplace {
     }
 
     fn swap(&mut self, plan: &mut Replacement) -> Result<()> {
-        let facts = Facts::read(plan)?;
+        let mut facts = Facts::read(plan)?;
         let files = facts.files(plan)?;
         let marked = |state: Option<State>| state.is_some_and(|state| is_near(state.cookie, facts.mark));
         let before = self.state(&files.live)?;
@@ -282,7 +312,10 @@ impl Replace for FileReplace {
         if new.encoding != before.encoding {
             self.remark(about(Code::Interrupted, "sqlite_encoding_differs", &self.named));
         }
-        settled
+        settled?;
+        facts.kept_stamp = Some(part::stamp(&files.kept)?);
+        plan.facts = facts.written();
+        Ok(())
     }
 
     fn discard(&mut self, plan: &Replacement) -> Result<()> {
@@ -368,8 +401,18 @@ impl Replace for FileReplace {
         let Some(before) = state.filter(|state| is_near(state.cookie, facts.mark)) else {
             return Err(self.refused("sqlite_live_not_ours").with("kept", shown(&files.kept)));
         };
+        self.still_kept(&files.kept, facts.kept_stamp.as_deref())?;
         let old = Pages::open(&files.kept)?.state;
-        let after = self.exchange(&files, &files.kept, Some(&files.scratch_part), None)?;
+        let touched = part::modified(&files.kept)?;
+        let after = match self.exchange(&files, &files.kept, Some(&files.scratch_part), None) {
+            Ok(after) => after,
+            Err(error) => {
+                // Room was taken for it, and perhaps its header made ready: that was no change by somebody else. Where this does not work either, the next
+                // undo looks closer.
+                let _looked_at_closer_next_time = part::set_modified(&files.kept, touched);
+                return Err(error);
+            }
+        };
         let settled = settle(&files.kept, &files.scratch_part, &files.scratch);
         self.tidy(after);
         if old.encoding != before.encoding {
