@@ -80,8 +80,16 @@ pub fn without_password(text: &str) -> Cow<'_, str> {
         let (one, later) = after.split_at(end);
         // What begins with a slash is a path, which has no user.
         let hidden = match one.rfind('@') {
+            _ if one.starts_with(['/', '[']) && !one.contains('@') => None,
             Some(end) if !one.starts_with('/') => one[..end].find(':').map(|from| (from + 1, end)),
-            _ => None,
+            Some(_) => None,
+            // `user:password`, with the rest still to be written. What is a number is a port.
+            None => one.find(':').and_then(|from| {
+                let end = one.find(['/', '?', '#']).unwrap_or(one.len());
+                let said = one.get(from + 1..end)?;
+                said.contains(|letter: char| !letter.is_ascii_digit())
+                    .then_some((from + 1, end))
+            }),
         };
         let (user, place) = match hidden {
             Some((from, end)) => (&one[..from], &one[end..]),
@@ -281,14 +289,33 @@ mod tests {
             ("postgres://joe:secret@h:5432/db", "postgres://joe:…@h:5432/db"),
             ("postgres://joe:s://c/r?e@t@h/db", "postgres://joe:…@h/db"),
             ("no source postgres://joe:12/34@h", "no source postgres://joe:…@h"),
-            ("postgres://joe@h/db?password=secret&sslmode=require", "postgres://joe@h/db?password=…&sslmode=require"),
+            (
+                "postgres://joe@h/db?password=secret&sslmode=require",
+                "postgres://joe@h/db?password=…&sslmode=require",
+            ),
+            ("postgres://joe:secret", "postgres://joe:…"),
+            ("postgres://joe:secret/db", "postgres://joe:…/db"),
             ("a://u:secret@h b://v:secret@h", "a://u:…@h b://v:…@h"),
         ] {
             assert_eq!(without_password(text), shown);
-            assert_eq!(Error::new(Code::Usage, "x").with("given", text).detail("given").as_deref(), Some(shown));
-            assert_eq!(Error::new(Code::Usage, "x").or_with("given", text).detail("given").as_deref(), Some(shown));
+            assert_eq!(
+                Error::new(Code::Usage, "x").with("given", text).detail("given").as_deref(),
+                Some(shown)
+            );
+            assert_eq!(
+                Error::new(Code::Usage, "x").or_with("given", text).detail("given").as_deref(),
+                Some(shown)
+            );
         }
-        for text in ["shop", "postgres://joe@h:5432/db", "sqlite:///a:b@c.db", "s3://bucket/a?endpoint=http%3A%2F%2Fh", "at 10:30 joe@h"] {
+        for text in [
+            "shop",
+            "postgres://joe@h:5432/db",
+            "postgres://h:5432",
+            "postgres://[::1]:5432/db",
+            "sqlite:///a:b@c.db",
+            "s3://bucket/a?endpoint=http%3A%2F%2Fh",
+            "at 10:30 joe@h",
+        ] {
             assert_eq!(without_password(text), text);
         }
     }

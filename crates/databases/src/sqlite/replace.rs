@@ -113,7 +113,8 @@ impl FileReplace {
             return Err(damaged(findings.said.join(" ")));
         }
         if stamp.is_some() {
-            self.remark(about(Code::VerifyMismatch, "sqlite_kept_changed", &self.named).with("kept", shown(kept)));
+            let changed = about(Code::VerifyMismatch, "sqlite_kept_changed", &self.named).with("kept", shown(kept));
+            self.remark(changed);
         }
         Ok(())
     }
