@@ -104,6 +104,8 @@ pub fn locate(flag: Option<&Path>, platform: Platform, env: impl Fn(&str) -> Opt
         .ok_or_else(|| Error::new(Code::Usage, "home_unknown"))
 }
 
+/// How the names of files in a home begin that nobody else writes.
+const OWN_FILES: [&str; 3] = ["catalogue.", "catalogue-", "vault."];
 /// Folders of a home in which nobody else writes.
 const OWN_FOLDERS: [&str; 4] = ["backups", "catalogue-copies", "logs", "runtime"];
 
@@ -173,7 +175,7 @@ impl Home {
     /// next start, and a catalogue that is replaced while it is in use has forgotten what was done since.
     ///
     /// # Errors
-    /// `REFUSED` for a file directly in the home, or anywhere in one of its own folders.
+    /// `REFUSED` for the catalogue, the vault and what belongs to them, and anywhere in one of the home's own folders.
     pub fn refuse_inside(&self, path: &Path) -> Result<()> {
         let root = fs::canonicalize(self.root()).map_err(|e| fault(self.root(), &e))?;
         let absolute = std::path::absolute(path).map_err(|e| fault(path, &e))?;
@@ -188,9 +190,9 @@ impl Home {
         let Ok(below) = place.strip_prefix(&root) else {
             return Ok(());
         };
-        let first = below.components().next().map(|part| part.as_os_str());
-        let is_file_of_home = below.components().count() <= 1;
-        if is_file_of_home || first.is_some_and(|first| OWN_FOLDERS.iter().any(|own| first == *own)) {
+        let first = below.components().next().map(|part| part.as_os_str().to_string_lossy());
+        let is_ours = |name: &str| OWN_FOLDERS.contains(&name) || OWN_FILES.iter().any(|own| name.starts_with(own));
+        if first.is_none_or(|first| is_ours(&first)) {
             return Err(Error::new(Code::Refused, "target_in_home")
                 .with("path", path.display().to_string())
                 .with("home", self.root().display().to_string()));

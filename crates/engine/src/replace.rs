@@ -248,7 +248,12 @@ pub fn replace(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             Ok(row)
         }
         Err(failure) => {
-            let error = failure.error.or_with("restore", id.to_string());
+            // Where another process has taken over, that is why, whatever was noticed of it first.
+            let error = match lease.check() {
+                Err(lost) if lost.code() == Code::Interrupted => lost,
+                _ => failure.error,
+            };
+            let error = error.or_with("restore", id.to_string());
             row.state = if error.code() == Code::Interrupted || !failure.settled {
                 RestoreState::Interrupted
             } else {
@@ -262,6 +267,7 @@ pub fn replace(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             let kept = written.and_then(|()| record(engine, &row, "restore.replace", Some(&error)));
             Err(match kept {
                 Ok(()) => error,
+                Err(also) if also.text() == error.text() => error,
                 Err(also) => error.with_also("not_recorded", &also),
             })
         }

@@ -445,12 +445,13 @@ fn files_of_the_home_are_no_target() {
     coffre.fails(&replacing(text(&own, "code"))[1..], "REFUSED", 4);
     std::os::unix::fs::symlink(coffre.home().join("runtime"), coffre.work("door")).unwrap();
     for place in [
-        "home/x.db",
         "home/runtime/x.db",
         "home/backups/x.db",
         "home/logs/x.db",
         "work/door/x.db",
         "home/catalogue.db",
+        "home/catalogue.db-wal",
+        "home/vault.age",
     ] {
         let path = coffre.folder().join(place);
         let address = format!("sqlite://{}", path.display());

@@ -18,7 +18,7 @@ mod part;
 mod sessions;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use coffre_model::database::{Access, DumpFormat, Load, TableCount};
@@ -172,12 +172,7 @@ impl FileReplace {
             Place::Nothing(path) if path == facts.file => {}
             _ => return Err(self.refused("sqlite_live_replaced")),
         }
-        for suffix in ["-wal", "-journal", "-shm"] {
-            let left = suffixed(&files.live, suffix);
-            if exists(&left)? {
-                return Err(self.refused("sqlite_target_leftover").with("leftover", shown(&left)));
-            }
-        }
+        self.nothing_left_beside(&files.live)?;
         let fail = |e: std::io::Error| writing(&e, &files.scratch);
         let file = File::options().write(true).open(&files.scratch).map_err(fail)?;
         file.write_all_at(&facts.mark.to_be_bytes(), COOKIE.start as u64)
@@ -185,6 +180,38 @@ impl FileReplace {
         file.sync_all().map_err(fail)?;
         self.access.cancel.check()?;
         part::rename(&files.scratch, &files.live)?;
+        sync_folder(&files.live)
+    }
+}
+
+impl FileReplace {
+    /// What SQLite would take for a part of a file that comes here.
+    fn nothing_left_beside(&self, live: &Path) -> Result<()> {
+        for suffix in ["-wal", "-journal", "-shm"] {
+            let left = suffixed(live, suffix);
+            if exists(&left)? {
+                return Err(self.refused("sqlite_target_leftover").with("leftover", shown(&left)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the live file is gone altogether, what is kept is all there is of it, and takes its place, as it was: journal mode, mode and owner.
+    fn bring_back(&mut self, facts: &Facts, files: &Files) -> Result<()> {
+        self.nothing_left_beside(&files.live)?;
+        self.still_kept(&files.kept, facts.kept_stamp.as_deref())?;
+        let fail = |e: std::io::Error| writing(&e, &files.kept);
+        let file = File::options().write(true).open(&files.kept).map_err(fail)?;
+        if facts.wal {
+            file.write_all_at(&[2, 2], live::VERSIONS.start as u64).map_err(fail)?;
+        }
+        let meta = file.metadata().map_err(fail)?;
+        if (meta.uid(), meta.gid()) != (facts.owner, facts.group) {
+            std::os::unix::fs::fchown(&file, Some(facts.owner), Some(facts.group)).map_err(fail)?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(facts.mode)).map_err(fail)?;
+        file.sync_all().map_err(fail)?;
+        part::rename(&files.kept, &files.live)?;
         sync_folder(&files.live)
     }
 }
@@ -398,6 +425,9 @@ impl Replace for FileReplace {
         if !exists(&files.kept)? {
             return Err(self.refused("sqlite_kept_missing").with("kept", shown(&files.kept)));
         }
+        if !exists(&files.live)? {
+            return self.bring_back(&facts, &files);
+        }
         let state = self.state(&files.live)?;
         let Some(before) = state.filter(|state| is_near(state.cookie, facts.mark)) else {
             return Err(self.refused("sqlite_live_not_ours").with("kept", shown(&files.kept)));
@@ -477,6 +507,10 @@ impl Replace for FileReplace {
 
     fn forget(&mut self, plan: &Replacement) -> Result<()> {
         let files = Facts::read(plan)?.files(plan)?;
+        if plan.existed && exists(&files.kept)? && !exists(&files.live)? {
+            // All there is of it.
+            return Err(self.refused("sqlite_kept_alone").with("kept", shown(&files.kept)));
+        }
         self.take_back(&files)?;
         if plan.existed {
             remove(&files.kept)?;
