@@ -145,6 +145,9 @@ fn stop(error: &clap::Error, words: &Words) -> Stop {
             };
         }
         ErrorKind::InvalidValue if value.is_empty() => "usage.missing_value",
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation if error.get(ContextKind::ValidValue).is_none() => {
+            "usage.invalid_value_bare"
+        }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => "usage.invalid_value",
         ErrorKind::UnknownArgument if !has_suggestion(error) => "usage.unknown_argument_bare",
         ErrorKind::UnknownArgument => "usage.unknown_argument",

@@ -166,7 +166,7 @@ fn a_file_that_is_not_there() {
 /// Where the live file is gone, what is kept is all there is of it.
 #[test]
 fn what_is_kept_comes_back_where_the_live_file_is_gone() {
-    for shape in SHAPES {
+    for shape in SHAPES.iter().copied() {
         let ground = Ground::new();
         let path = ground.file("shop.db");
         drop(make(&path, shape));
