@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
+use coffre_api::model::address::without_password;
 use coffre_api::model::{Code, Error};
 use coffre_api::words::{Words, plain};
 use serde_json::json;
@@ -144,8 +145,13 @@ fn stop(error: &clap::Error, words: &Words) -> Stop {
             };
         }
         ErrorKind::InvalidValue if value.is_empty() => "usage.missing_value",
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation if error.get(ContextKind::ValidValue).is_none() => {
+            "usage.invalid_value_bare"
+        }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => "usage.invalid_value",
+        ErrorKind::UnknownArgument if !has_suggestion(error) => "usage.unknown_argument_bare",
         ErrorKind::UnknownArgument => "usage.unknown_argument",
+        ErrorKind::InvalidSubcommand if !has_suggestion(error) => "usage.unknown_command_bare",
         ErrorKind::InvalidSubcommand => "usage.unknown_command",
         ErrorKind::MissingRequiredArgument => "usage.missing_argument",
         ErrorKind::MissingSubcommand => "usage.missing_command",
@@ -182,15 +188,23 @@ fn stop(error: &clap::Error, words: &Words) -> Stop {
     }
 }
 
+/// Whether something is like what was written.
+fn has_suggestion(error: &clap::Error) -> bool {
+    [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
+        .iter()
+        .any(|kind| error.get(*kind).is_some())
+}
+
 fn context(error: &clap::Error, kinds: &[ContextKind]) -> String {
     let value = kinds.iter().find_map(|k| error.get(*k));
-    match value {
+    let text = match value {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(list)) => list.join(", "),
         Some(ContextValue::StyledStr(text)) => text.to_string(),
         Some(ContextValue::Number(n)) => n.to_string(),
         _ => "–".to_owned(),
-    }
+    };
+    without_password(&text).into_owned()
 }
 
 /// What a program that embeds the parser needs to know of a wrong value.

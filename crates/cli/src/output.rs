@@ -2,9 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use coffre_api::model::backup::{BackupState, CopyState};
-use coffre_api::model::{Error, Result};
+use coffre_api::model::{Code, Error, Result};
 use coffre_api::words::{Words, plain};
 use coffre_api::{open::Swept, wire};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
@@ -17,6 +18,21 @@ pub(crate) struct Out {
     pub(crate) quiet: bool,
     pub(crate) words: Words,
     colour: bool,
+}
+
+/// Why the answer did not get through to standard output.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Writes a part of the answer. A reader that went away (`| head`) has what it wanted; a disk that is full has not, and whoever reads the answer there
+/// would take a part of it for all of it: the exit status says so.
+fn answer(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    if let Err(error) = written
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        LOST.get_or_init(|| error.to_string());
+    }
 }
 
 impl Out {
@@ -33,7 +49,7 @@ impl Out {
     /// A line of the answer. A reader that went away (`| head`) is no error.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
-            drop(writeln!(std::io::stdout().lock(), "{text}"));
+            answer(text);
         }
     }
 
@@ -84,7 +100,7 @@ impl Out {
 
     fn print(&self, value: &Value) {
         let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| "{}".to_owned());
-        drop(writeln!(std::io::stdout().lock(), "{text}"));
+        answer(&text);
     }
 
     /// A failure together with what it is about: in JSON both in one document, as text the error alone (at the end).
@@ -234,7 +250,12 @@ impl Out {
 
     /// Ends the program: prints the error, if there is one, and answers its exit status.
     pub(crate) fn end(&self, outcome: Result<()>) -> ExitCode {
-        let Err(error) = outcome else { return ExitCode::SUCCESS };
+        let Err(error) = outcome else {
+            let Some(cause) = LOST.get() else { return ExitCode::SUCCESS };
+            let error = Error::new(Code::Internal, "answer_lost").with("cause", cause.as_str());
+            self.show_error(&error);
+            return status(&error);
+        };
         if error.details().contains_key(PRINTED) {
         } else if self.json {
             self.print(&serde_json::json!({"error": self.words.error_json(&error)}));

@@ -150,6 +150,7 @@ pub fn plain_name(artifact: &str, extension: &str) -> String {
 /// The folder that a file shall lie in, as a storage (which knows how to write a file whole or not at all), and the file's name.
 pub(crate) fn local_folder(engine: &Engine, path: &Path, cancel: &Cancel) -> Result<(Box<dyn Storage>, String)> {
     let usage = || Error::new(Code::Usage, "file_path").with("path", path.display().to_string());
+    engine.home.refuse_inside(path)?;
     let absolute = std::path::absolute(path).map_err(|_| usage())?;
     let name = absolute.file_name().and_then(|n| n.to_str()).ok_or_else(usage)?.to_owned();
     let parent = absolute.parent().and_then(Path::to_str).ok_or_else(usage)?;

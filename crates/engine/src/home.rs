@@ -104,6 +104,11 @@ pub fn locate(flag: Option<&Path>, platform: Platform, env: impl Fn(&str) -> Opt
         .ok_or_else(|| Error::new(Code::Usage, "home_unknown"))
 }
 
+/// How the names of files in a home begin that nobody else writes.
+const OWN_FILES: [&str; 3] = ["catalogue.", "catalogue-", "vault."];
+/// Folders of a home in which nobody else writes.
+const OWN_FOLDERS: [&str; 4] = ["backups", "catalogue-copies", "logs", "runtime"];
+
 impl Home {
     /// Makes what is missing of the home's folders and checks that they can be used. A home that exists and holds things keeps its
     /// own mode (it may be a folder that others share); what is made here, and an empty folder, becomes 0700.
@@ -164,6 +169,35 @@ impl Home {
     /// The default local destination; made by whoever uses it first.
     pub fn backups(&self) -> PathBuf {
         self.inner.root.join("backups")
+    }
+
+    /// Makes sure that a file which is to be written for somebody does not lie where Coffre keeps its own: what is in `runtime/` is removed at the
+    /// next start, and a catalogue that is replaced while it is in use has forgotten what was done since.
+    ///
+    /// # Errors
+    /// `REFUSED` for the catalogue, the vault and what belongs to them, and anywhere in one of the home's own folders.
+    pub fn refuse_inside(&self, path: &Path) -> Result<()> {
+        let root = fs::canonicalize(self.root()).map_err(|e| fault(self.root(), &e))?;
+        let absolute = std::path::absolute(path).map_err(|e| fault(path, &e))?;
+        // What a link leads to counts; a file that is not there yet lies where its folder does.
+        let folder = absolute.parent().map(fs::canonicalize);
+        let place = match (fs::canonicalize(&absolute), folder) {
+            (Ok(place), _) => place,
+            (Err(_), Some(Ok(folder))) => folder.join(absolute.file_name().unwrap_or_default()),
+            // Not there at all: whoever writes says so in better words.
+            (Err(_), _) => return Ok(()),
+        };
+        let Ok(below) = place.strip_prefix(&root) else {
+            return Ok(());
+        };
+        let first = below.components().next().map(|part| part.as_os_str().to_string_lossy());
+        let is_ours = |name: &str| OWN_FOLDERS.contains(&name) || OWN_FILES.iter().any(|own| name.starts_with(own));
+        if first.is_none_or(|first| is_ours(&first)) {
+            return Err(Error::new(Code::Refused, "target_in_home")
+                .with("path", path.display().to_string())
+                .with("home", self.root().display().to_string()));
+        }
+        Ok(())
     }
 
     /// Bytes that are free where it lies.

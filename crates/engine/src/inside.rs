@@ -119,6 +119,7 @@ impl Inside {
                     .with("to", there.name()));
             }
             there.validate(into)?;
+            crate::restore::not_ours(engine, into)?;
             let runtime = engine.home.runtime_dir(&Id::new())?;
             let access = engine.access(into, password, runtime.path().to_owned(), cancel)?;
             self.rehearsed.throw_away.copy_table(table, into, access, name)

@@ -28,7 +28,7 @@ use crate::home::RuntimeDir;
 use crate::lease::{Lease, Resource};
 use crate::pipeline::Decryption;
 use crate::proof::{Follow, Proved, assert_same, compare, load_into, prove};
-use crate::restore::{What, begin_row, step};
+use crate::restore::{What, begin_row, not_ours, step};
 use crate::stream::News;
 use crate::verify::lock;
 
@@ -118,6 +118,7 @@ pub fn preview(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<(Restore, Impact)> {
+    not_ours(engine, source)?;
     let id = Id::new();
     let backup_lease = match what {
         What::Backup(backup) => Some(lock(engine, backup, cancel)?),
@@ -215,6 +216,7 @@ pub(crate) fn record(engine: &Engine, row: &Restore, action: &str, error: Option
 /// `REFUSED` for what forbids it, for a preview that is old or no longer true, and where the safety backup failed; `VERIFY_MISMATCH`,
 /// `DECRYPT_FAILED` before anything is touched. After every error the live data is what it was, but for `replace_unsettled`, which says so.
 pub fn replace(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Cancel) -> Result<Restore> {
+    not_ours(engine, &job.source)?;
     let id = Id::new();
     let backup_lease = match &job.what {
         What::Backup(backup) => Some(lock(engine, backup, cancel)?),
@@ -246,7 +248,12 @@ pub fn replace(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             Ok(row)
         }
         Err(failure) => {
-            let error = failure.error.or_with("restore", id.to_string());
+            // Where another process has taken over, that is why, whatever was noticed of it first.
+            let error = match lease.check() {
+                Err(lost) if lost.code() == Code::Interrupted => lost,
+                _ => failure.error,
+            };
+            let error = error.or_with("restore", id.to_string());
             row.state = if error.code() == Code::Interrupted || !failure.settled {
                 RestoreState::Interrupted
             } else {
@@ -260,6 +267,7 @@ pub fn replace(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
             let kept = written.and_then(|()| record(engine, &row, "restore.replace", Some(&error)));
             Err(match kept {
                 Ok(()) => error,
+                Err(also) if also.text() == error.text() => error,
                 Err(also) => error.with_also("not_recorded", &also),
             })
         }
@@ -380,7 +388,10 @@ fn attempt(
             // The moment itself failed: only a look tells which of the two it is.
             match live.replace.recover(&plan) {
                 Ok(Standing::After) => row.remarks.push(error),
-                Ok(Standing::Before) => return Err(Failure { error, settled: true }),
+                Ok(Standing::Before) => {
+                    row.remarks.extend(live.replace.remarks());
+                    return Err(Failure { error, settled: true });
+                }
                 Err(left) => {
                     let error = Error::new(Code::Interrupted, "replace_unsettled")
                         .with("source", job.source.name.as_str())

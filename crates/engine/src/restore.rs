@@ -43,6 +43,7 @@ pub struct Job {
 pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Cancel) -> Result<Restore> {
     let target_kind = engine.adapters.database(&job.target.parsed()?.scheme)?;
     target_kind.validate(&job.target)?;
+    not_ours(engine, &job.target)?;
     let id = Id::new();
     // The backup must not be deleted while it is read, and two restores must not meet in one target.
     let backup_lease = match &job.what {
@@ -89,6 +90,17 @@ pub fn restore(engine: &Engine, job: &Job, observer: &dyn Observer, cancel: &Can
     match error {
         None => Ok(row),
         Some(error) => Err(error),
+    }
+}
+
+/// Makes sure that what is to be written is no file of Coffre's own.
+pub(crate) fn not_ours(engine: &Engine, target: &Source) -> Result<()> {
+    let address = target.parsed()?;
+    let path = std::path::Path::new(&address.path);
+    // Elsewhere the path is the name of a database.
+    match address.host.as_deref().unwrap_or_default().is_empty() && path.is_absolute() {
+        true => engine.home.refuse_inside(path),
+        false => Ok(()),
     }
 }
 

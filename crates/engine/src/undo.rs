@@ -161,9 +161,45 @@ pub fn settle(engine: &Engine, cancel: &Cancel) -> Result<Vec<Error>> {
         if row.kept_until.is_none_or(|until| until > now) {
             break;
         }
+        if let Some(longer) = keep_longer(engine, &row, now)? {
+            left.push(longer);
+            continue;
+        }
         keep_for_later(forget(engine, &row.id, cancel).map(drop), &row.id, &mut left)?;
     }
     Ok(left)
+}
+
+/// What was recorded within the last hours says nothing of the clock: they may all have passed since it jumped.
+const SETTLED: TimeDelta = TimeDelta::hours(12);
+/// A day without a line in the journal is nothing to wonder about.
+const A_DAY: TimeDelta = TimeDelta::days(1);
+/// How long after a doubt a second one is believed: a computer that is seldom used goes through days without a line.
+const BELIEVED: TimeDelta = TimeDelta::days(90);
+
+/// What is kept does not go because a clock says so that may be wrong: where nothing was recorded for longer than a day, it stays for its time once more,
+/// from now on. Only when that is over as well, it goes. The answer says so, once.
+fn keep_longer(engine: &Engine, row: &Restore, now: DateTime<Utc>) -> Result<Option<Error>> {
+    let catalogue = &engine.catalogue;
+    let doubted = format!("kept_doubted:{}", row.id);
+    let before = catalogue.last_recorded(now - SETTLED)?;
+    if before.is_some_and(|before| now - before <= A_DAY) {
+        return Ok(None);
+    }
+    let known: Option<DateTime<Utc>> = catalogue.clockwork(&doubted)?;
+    if known.is_some_and(|then| then <= now && now - then <= BELIEVED) {
+        return Ok(None);
+    }
+    let until = now + TimeDelta::days(engine.undo_keep_days()?.max(1));
+    // Somebody else's start may have done it at this moment: the same, twice.
+    catalogue.set_clockwork(&doubted, Some(&now))?;
+    catalogue.keep_until(&row.id, Some(until), row.kept_bytes)?;
+    let error = Error::new(Code::Refused, "kept_longer")
+        .with("restore", row.id.to_string())
+        .with("seen_at", before.unwrap_or(row.started_at).to_rfc3339())
+        .with("now_at", now.to_rfc3339())
+        .with("until_at", until.to_rfc3339());
+    Ok(Some(error))
 }
 
 /// What cannot be reached now is no reason to stop; what is at work, here or elsewhere, is nothing to tell.
@@ -269,6 +305,9 @@ pub fn forget(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<Restore> {
     live(engine, &source, &Id::new(), cancel)?.replace.forget(&plan)?;
     row.kept_until = None;
     row.kept_bytes = None;
+    engine
+        .catalogue
+        .set_clockwork::<DateTime<Utc>>(&format!("kept_doubted:{id}"), None)?;
     engine.catalogue.settle_replacement(&row, &lease)?;
     record(engine, &row, "restore.forget", None)?;
     Ok(row)

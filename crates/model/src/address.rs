@@ -1,5 +1,6 @@
 //! Addresses of sources and destinations (`contract.md`, "Addresses"): parsed once into parts, never re-read as text by a tool.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -21,6 +22,9 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b':');
 /// For users, hosts, database names and query values.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Names of query values that are passwords.
+const PASSWORDS: [&str; 4] = ["password", "passwd", "pwd", "sslpassword"];
 
 /// A parsed address. Every part is decoded; [`fmt::Display`] writes the one canonical, encoded form. It never holds a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,66 @@ fn decode(text: &str) -> Result<String> {
     Ok(decoded.into_owned())
 }
 
+/// A text in which somebody may have written an address with a password, without the password: `scheme://user:…@host`. A name that was mistaken for an
+/// address, or an address in place of a name, is repeated in errors and in the log.
+pub fn without_password(text: &str) -> Cow<'_, str> {
+    if !text.contains("://") {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        shown.push_str(before);
+        // A whole word: a password may hold whatever an address is made of.
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
+        let (one, later) = after.split_at(end);
+        // What begins with a slash is a path, which has no user.
+        let hidden = match one.rfind('@') {
+            _ if one.starts_with(['/', '[']) && !one.contains('@') => None,
+            Some(end) if !one.starts_with('/') => one[..end].find(':').map(|from| (from + 1, end)),
+            Some(_) => None,
+            // `user:password`, with the rest still to be written. What is a number is a port.
+            None => one.find(':').and_then(|from| {
+                let end = one.find(['/', '?', '#']).unwrap_or(one.len());
+                let said = one.get(from + 1..end)?;
+                said.contains(|letter: char| !letter.is_ascii_digit())
+                    .then_some((from + 1, end))
+            }),
+        };
+        let (user, place) = match hidden {
+            Some((from, end)) => (&one[..from], &one[end..]),
+            None => ("", one),
+        };
+        shown.push_str(user);
+        if hidden.is_some() {
+            shown.push('…');
+        }
+        hide_values(place, &mut shown);
+        rest = later;
+    }
+    shown.push_str(rest);
+    Cow::Owned(shown)
+}
+
+/// The values of a query that are passwords are left out.
+fn hide_values(place: &str, shown: &mut String) {
+    for part in place.split_inclusive(['?', '&']) {
+        let secret = part.split_once('=').filter(|(name, _)| {
+            let name = name.to_ascii_lowercase();
+            PASSWORDS.contains(&name.as_str())
+        });
+        match secret {
+            Some((name, value)) => {
+                shown.push_str(name);
+                shown.push_str("=…");
+                shown.extend(value.chars().last().filter(|last| matches!(last, '?' | '&')));
+            }
+            None => shown.push_str(part),
+        }
+    }
+}
+
 impl Address {
     /// Reads an address.
     ///
@@ -85,7 +149,7 @@ impl Address {
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;
-            if ["password", "passwd", "pwd", "sslpassword"].contains(&name.to_ascii_lowercase().as_str()) {
+            if PASSWORDS.contains(&name.to_ascii_lowercase().as_str()) {
                 return Err(usage("address_password"));
             }
             pairs.insert(name, decode(value)?);
@@ -217,6 +281,43 @@ mod tests {
         let a = Address::parse("sqlite:///data/my shop%23.db").unwrap();
         assert_eq!(a.path, "/data/my shop#.db");
         assert_eq!(a.to_string(), "sqlite:///data/my%20shop%23.db");
+    }
+
+    #[test]
+    fn what_is_repeated_holds_no_password() {
+        for (text, shown) in [
+            ("postgres://joe:secret@h:5432/db", "postgres://joe:…@h:5432/db"),
+            ("postgres://joe:s://c/r?e@t@h/db", "postgres://joe:…@h/db"),
+            ("no source postgres://joe:12/34@h", "no source postgres://joe:…@h"),
+            (
+                "postgres://joe@h/db?password=secret&sslmode=require",
+                "postgres://joe@h/db?password=…&sslmode=require",
+            ),
+            ("postgres://joe:secret", "postgres://joe:…"),
+            ("postgres://joe:secret/db", "postgres://joe:…/db"),
+            ("a://u:secret@h b://v:secret@h", "a://u:…@h b://v:…@h"),
+        ] {
+            assert_eq!(without_password(text), shown);
+            assert_eq!(
+                Error::new(Code::Usage, "x").with("given", text).detail("given").as_deref(),
+                Some(shown)
+            );
+            assert_eq!(
+                Error::new(Code::Usage, "x").or_with("given", text).detail("given").as_deref(),
+                Some(shown)
+            );
+        }
+        for text in [
+            "shop",
+            "postgres://joe@h:5432/db",
+            "postgres://h:5432",
+            "postgres://[::1]:5432/db",
+            "sqlite:///a:b@c.db",
+            "s3://bucket/a?endpoint=http%3A%2F%2Fh",
+            "at 10:30 joe@h",
+        ] {
+            assert_eq!(without_password(text), text);
+        }
     }
 
     #[test]

@@ -89,6 +89,13 @@ struct Inner {
     details: Details,
 }
 
+fn shown(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::String(text) => crate::address::without_password(&text).into(),
+        other => other,
+    }
+}
+
 impl Error {
     /// An error with a stable code and the key of its text (`errors.<text>` in the catalogues of words).
     pub fn new(code: Code, text: &'static str) -> Self {
@@ -99,17 +106,18 @@ impl Error {
         }))
     }
 
-    /// Adds a fact. Values are data: they are shown, never interpreted. Never pass a secret.
+    /// Adds a fact. Values are data: they are shown, never interpreted. Never pass a secret; a password in an address, which a person may have
+    /// written where a name belongs, is left out here.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.0.details.insert(name.to_owned(), value.into());
+        self.0.details.insert(name.to_owned(), shown(value.into()));
         self
     }
 
     /// Adds a fact only where the error does not say it yet (the innermost place knows best).
     #[must_use]
     pub fn or_with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.0.details.entry(name.to_owned()).or_insert_with(|| value.into());
+        self.0.details.entry(name.to_owned()).or_insert_with(|| shown(value.into()));
         self
     }
 

@@ -297,10 +297,13 @@ fn kept_data_leaves_in_time_while_the_window_stays_open() {
     let done = ended(&desk, &desk.ask("start_restore", start(&plan)));
     let id: Id = done["restore"]["id"].as_str().unwrap().parse().unwrap();
     let replaced = content(&path);
-    // Its time comes.
+    // Its time comes, for the second time: a clock that jumps is doubted once.
     let coffre = desk.window.coffre().unwrap();
     let kept = done["restore"]["kept_bytes"].as_u64();
     let catalogue = &coffre.engine.catalogue;
+    catalogue
+        .set_clockwork(&format!("kept_doubted:{id}"), Some(&done["restore"]["started_at"]))
+        .unwrap();
     catalogue
         .keep_until(&id, Some("2020-01-01T00:00:00Z".parse().unwrap()), kept)
         .unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coffre_api::Coffre;
 use coffre_api::model::impact::Impact;
+use coffre_api::model::replace::ReplaceWay;
 use coffre_api::model::restore::{CountComparison, Restore};
 use coffre_api::model::source::Source;
 use coffre_api::model::{Cancel, Code, Error, Id, Result};
@@ -200,8 +201,14 @@ fn show(impact: &Impact, source: &Source, out: &Out) {
     }
     if let Some(sessions) = impact.sessions.as_ref().filter(|s| !s.is_empty()) {
         let names: Vec<_> = sessions.iter().map(|s| s.program.as_str()).collect();
+        // SQLite ends nobody: whoever has the file open goes on in the same one. Within one transaction, they wait for it.
+        let becomes = match impact.way {
+            Some(ReplaceWay::Within) => "sessions_wait",
+            _ if source.address.starts_with("sqlite:") => "sessions_stay",
+            _ => "sessions",
+        };
         line(
-            "sessions",
+            becomes,
             &[("sessions", json!(sessions.len())), ("programs", json!(names.join(", ")))],
         );
     }

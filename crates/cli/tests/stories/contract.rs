@@ -364,6 +364,60 @@ fn every_failure_answers_one_document_and_its_status() {
     Invariants::of(&coffre).assert();
 }
 
+/// A password that somebody wrote where a name belongs stands in no answer and in no log.
+#[test]
+fn an_address_with_a_password_is_never_repeated() {
+    let (coffre, _) = protected();
+    for address in [
+        "postgres://joe:s3kr!t@127.0.0.1:1/db",
+        "postgres://joe:s3kr!t/?#@h/db",
+        "postgres://joe@h/db?password=s3kr!t",
+        "postgres://joe:s3kr!t",
+    ] {
+        for line in [
+            vec!["source", "test", address],
+            vec!["source", "add", "--name", "x", address],
+            vec!["source", "add", address, address, "--name", "x"],
+            vec!["list", "--source", address],
+            vec!["restore", address, "--dry-run"],
+            vec!["restore", "latest", "--source", address, "--replace"],
+            vec!["restore", "latest", "--source", "shop", "--into", address],
+            vec!["destination", "add", address, "--name", "x"],
+            vec!["undo", address],
+            vec![address],
+        ] {
+            for json in [true, false] {
+                let mut line = line.clone();
+                if json {
+                    line.insert(0, "--json");
+                }
+                let outcome = coffre.run(&line);
+                assert_ne!(outcome.status, Some(0), "{outcome}");
+                assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains("s3kr"), "{outcome}");
+            }
+        }
+    }
+    Invariants::of(&coffre).secret("s3kr!t").assert();
+}
+
+/// A disk that is full where the answer goes: a script must not take nothing for an answer.
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let (mut coffre, _) = protected();
+    coffre.under(["sh", "-c", "exec \"$@\" >/dev/full", "sh"].map(Into::into).to_vec());
+    for line in [vec!["--json", "source", "list"], vec!["source", "list"]] {
+        let outcome = coffre.run(&line);
+        assert_eq!(outcome.status, Some(1), "{outcome}");
+        assert!(outcome.stderr.contains("standard output"), "{outcome}");
+    }
+    coffre.under(["sh", "-c", "\"$@\" | true", "sh"].map(Into::into).to_vec());
+    assert_eq!(
+        coffre.ok(["source", "list"]).stderr,
+        "",
+        "a reader that went away has what it wanted"
+    );
+}
+
 #[test]
 fn a_pipe_is_quiet_and_french_is_french() {
     let (mut coffre, _) = protected();

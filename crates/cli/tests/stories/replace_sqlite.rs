@@ -338,3 +338,134 @@ fn an_undo_killed_before_every_sync_is_before_or_after() {
     }
     panic!("it never comes through");
 }
+
+/// What was put aside lies there for days, where anybody can write to it.
+#[test]
+fn what_is_kept_is_looked_at_before_it_comes_back() {
+    let (coffre, db) = protected();
+    let made = back_up(&coffre, "shop");
+    let good = content(&db);
+    spoil(&db);
+    let spoilt = content(&db);
+    let replaced = || {
+        let done = coffre.json(&replacing(text(&made, "code"))[1..]);
+        let name = beside(&coffre)
+            .into_iter()
+            .find(|name| name.contains(".coffre-old-"))
+            .unwrap();
+        (text(&done["restore"], "id").to_owned(), coffre.work(&name))
+    };
+    // Damaged: it does not become live, whatever the reason.
+    let (id, kept) = replaced();
+    let whole = std::fs::read(&kept).unwrap();
+    let mut damaged = whole.clone();
+    damaged[4096..4196].fill(0xa5);
+    std::fs::write(&kept, &damaged).unwrap();
+    let refused = coffre.fails(["undo", &id], "VERIFY_MISMATCH", 3);
+    assert!(
+        refused.json()["error"]["message"].as_str().unwrap().contains("damaged"),
+        "{refused}"
+    );
+    assert_eq!(content(&db), good);
+    std::fs::write(&kept, &damaged[..damaged.len() / 2]).unwrap();
+    coffre.fails(["undo", &id], "VERIFY_MISMATCH", 3);
+    assert_eq!(content(&db), good);
+    // Written to, and sound: it comes back, and that somebody wrote is said.
+    std::fs::write(&kept, &whole).unwrap();
+    sqlite(&kept, "INSERT INTO extra VALUES (2, 'since')");
+    let undone = coffre.json(["undo", &id]);
+    assert!(
+        undone["restore"]["remarks"].to_string().contains("Somebody has written"),
+        "{undone:#}"
+    );
+    assert_eq!(sqlite(&db, "SELECT count(*) FROM extra"), "2");
+    coffre.ok(["undo", &id, "--forget"]);
+    sqlite(&db, "DELETE FROM extra WHERE x = 2");
+    assert_eq!(content(&db), spoilt);
+    // Left alone: nothing is said.
+    let (id, _) = replaced();
+    let undone = coffre.json(["undo", &id]);
+    assert_eq!(undone["restore"]["remarks"], serde_json::json!([]), "{undone:#}");
+    assert_eq!(content(&db), spoilt);
+}
+
+/// A clock that is wrong for a moment removes nothing; one that was wrong when the data was put aside does not shorten its time to nothing.
+#[test]
+fn what_is_kept_stays_where_the_clock_may_be_wrong() {
+    let (mut coffre, db) = protected();
+    let made = back_up(&coffre, "shop");
+    spoil(&db);
+    let spoilt = content(&db);
+    let done = coffre.json(&replacing(text(&made, "code"))[1..]);
+    let id = text(&done["restore"], "id").to_owned();
+    let clock = |days: &str| -> Vec<std::ffi::OsString> {
+        crate::schedule::forget_dead_clocks();
+        ["faketime", "--exclude-monotonic", "-f", days].map(Into::into).to_vec()
+    };
+    coffre.under(clock("+3650d"));
+    let said = coffre.ok(["list"]);
+    assert!(said.stderr.contains(&id), "it is said: {said}");
+    coffre.ok(["list"]);
+    coffre.under(Vec::new());
+    let undone = coffre.json(["undo", &id]);
+    assert_eq!(text(&undone["restore"], "state"), "undone");
+    assert_eq!(content(&db), spoilt);
+    coffre.ok(["undo", &id, "--forget"]);
+
+    coffre.under(clock("-400d"));
+    let done = coffre.json(&replacing(text(&made, "code"))[1..]);
+    let id = text(&done["restore"], "id").to_owned();
+    coffre.under(Vec::new());
+    coffre.ok(["list"]);
+    assert_eq!(coffre.json(["undo"])["restores"].as_array().map(Vec::len), Some(1));
+    // Its time passes as usual then: it is asked for twice, no more.
+    coffre.under(clock("+8d"));
+    coffre.ok(["list"]);
+    coffre.under(Vec::new());
+    assert_eq!(beside(&coffre), ["shop.db"], "{id} has had its time");
+}
+
+/// What Coffre keeps for itself is nobody's target: `runtime/` is swept, and a catalogue that is replaced forgets.
+#[test]
+fn files_of_the_home_are_no_target() {
+    let (coffre, _) = protected();
+    let made = back_up(&coffre, "shop");
+    let code = text(&made, "code");
+    let catalogue = coffre.home().join("catalogue.db");
+    coffre.ok([
+        "source",
+        "add",
+        &format!("sqlite://{}", catalogue.display()),
+        "--name",
+        "self",
+    ]);
+    let own = back_up(&coffre, "self");
+    let known = backups(&coffre).len();
+    coffre.fails(["restore", text(&own, "code"), "--replace", "--dry-run"], "REFUSED", 4);
+    coffre.fails(&replacing(text(&own, "code"))[1..], "REFUSED", 4);
+    std::os::unix::fs::symlink(coffre.home().join("runtime"), coffre.work("door")).unwrap();
+    for place in [
+        "home/runtime/x.db",
+        "home/backups/x.db",
+        "home/logs/x.db",
+        "work/door/x.db",
+        "home/catalogue.db",
+        "home/catalogue.db-wal",
+        "home/vault.age",
+    ] {
+        let path = coffre.folder().join(place);
+        let address = format!("sqlite://{}", path.display());
+        let path = path.to_str().unwrap();
+        let there = std::path::Path::new(path).exists();
+        coffre.fails(["restore", code, "--into", &address], "REFUSED", 4);
+        coffre.fails(["restore", code, "--table", "customers", "--into", &address], "REFUSED", 4);
+        coffre.fails(["download", code, "--to", path], "REFUSED", 4);
+        coffre.fails(
+            ["open", code, "--table", "customers", "--export", "csv", "--to", path],
+            "REFUSED",
+            4,
+        );
+        assert_eq!(std::path::Path::new(path).exists(), there, "{place}");
+    }
+    assert_eq!(backups(&coffre).len(), known);
+}

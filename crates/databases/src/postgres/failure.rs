@@ -11,6 +11,7 @@ use crate::process::Ended;
 const MEANINGS: &[(&str, Code, &str)] = &[
     ("server version mismatch", Code::ToolTooOld, "pg_version_mismatch"),
     ("unsupported version (", Code::ToolTooOld, "pg_archive_newer"),
+    ("No space left on device", Code::DestFull, "pg_tool_disk_full"),
     (
         "would be affected by row-level security",
         Code::Privilege,
@@ -114,6 +115,10 @@ mod tests {
             (
                 "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\npg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE",
                 Code::LockTimeout,
+            ),
+            (
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  could not extend file \"base/1/2\": No space left on device\nHINT:  Check free disk space.",
+                Code::DestFull,
             ),
             ("ERREUR:  quelque chose", Code::DumpFailed),
         ] {

@@ -417,6 +417,11 @@ impl Replace for PgReplace {
                 self.open_live(&mut session, &places)?;
                 Ok(Standing::After)
             }
+            Found::Unknown(_) if facts.scratch.is_some() && places.scratch.map(|place| place.oid) == facts.scratch => {
+                // The backup still lies where it was loaded, so the swap was not: what has the name now is somebody else's doing, and stays.
+                self.discard(plan)?;
+                Ok(Standing::Before)
+            }
             Found::Unknown(standing) => {
                 self.tell(
                     Error::new(Code::Refused, "pg_replace_unknown")
@@ -444,7 +449,9 @@ impl Replace for PgReplace {
             return Err(gone());
         }
         let live = places.live.map(|place| place.oid);
-        if live.is_none() || (facts.scratch.is_some() && live != facts.scratch) || places.scratch.is_some() {
+        // Where nothing has the name any more, what is kept is all there is: it only has to come back.
+        let ours = live.is_none() || facts.scratch.is_none() || live == facts.scratch;
+        if !ours || places.scratch.is_some() || (live.is_none() && !plan.existed) {
             return Err(self.foreign_number());
         }
         drop(session);
@@ -504,10 +511,16 @@ impl Replace for PgReplace {
         if places.is_undone(plan, &facts) {
             return remove(&self.server, &mut session, &plan.scratch, facts.scratch);
         }
-        if plan.existed && places.live.is_some() {
-            remove(&self.server, &mut session, &plan.kept, facts.live)?;
+        if !plan.existed {
+            return Ok(());
         }
-        Ok(())
+        if places.live.is_none() && places.kept.is_some_and(|place| Some(place.oid) == facts.live) {
+            // All there is of it.
+            return Err(Error::new(Code::Refused, "pg_kept_alone")
+                .with("database", self.name())
+                .with("kept", plan.kept.clone()));
+        }
+        remove(&self.server, &mut session, &plan.kept, facts.live)
     }
 
     fn remarks(&mut self) -> Vec<Error> {

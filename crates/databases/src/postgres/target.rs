@@ -13,6 +13,8 @@ use super::tools::Series;
 
 /// Databases to connect to for making or removing another one. Every server has one of them.
 const ELSEWHERE: [&str; 2] = ["postgres", "template1"];
+/// Databases that new ones are made from.
+pub(crate) const TEMPLATES: [&str; 2] = ["template0", "template1"];
 /// How long removing a database waits for sessions that are just ending.
 const REMOVE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -75,6 +77,12 @@ pub(crate) fn look(server: &Server, cancel: &Cancel) -> Result<TargetLook> {
 }
 
 fn assert_empty(server: &Server, session: &mut Session) -> Result<()> {
+    // What lies in a template comes with every database that is made from it.
+    let template: bool =
+        session.value("SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()")?;
+    if template || TEMPLATES.contains(&server.database.as_str()) {
+        return Err(Error::new(Code::Refused, "pg_replace_template").with("database", server.database.clone()));
+    }
     let found = objects(session)?;
     if found.is_empty() {
         return Ok(());

@@ -18,7 +18,7 @@ mod part;
 mod sessions;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use coffre_model::database::{Access, DumpFormat, Load, TableCount};
@@ -89,6 +89,36 @@ impl FileReplace {
         }
     }
 
+    /// Makes sure that what was put aside is still a sound database before it becomes live: it may have lain there for days. Where nobody wrote to it
+    /// since, that needs no reading.
+    fn still_kept(&mut self, kept: &Path, stamp: Option<&str>) -> Result<()> {
+        if stamp.is_some_and(|stamp| part::stamp(kept).is_ok_and(|now| now == stamp)) {
+            return Ok(());
+        }
+        let damaged = |cause: String| {
+            about(Code::VerifyMismatch, "sqlite_kept_damaged", &self.named)
+                .with("kept", shown(kept))
+                .with("cause", cause)
+        };
+        let connection = connect_immutable(kept, &self.named)?;
+        let stop = || self.access.cancel.check();
+        let checked = facts::interruptible(&connection, &stop, || {
+            facts::check(&connection, Depth::Quick).map_err(|e| match reading(&e, &self.named) {
+                error if error.code() == Code::Cancelled => error,
+                error => damaged(error.detail("cause").unwrap_or_else(|| error.text().to_owned())),
+            })
+        });
+        let findings = checked?;
+        if !findings.said.is_empty() {
+            return Err(damaged(findings.said.join(" ")));
+        }
+        if stamp.is_some() {
+            let changed = about(Code::VerifyMismatch, "sqlite_kept_changed", &self.named).with("kept", shown(kept));
+            self.remark(changed);
+        }
+        Ok(())
+    }
+
     fn exchange(&self, files: &Files, from: &Path, part: Option<&Path>, cookie: Option<u32>) -> Result<After> {
         Exchange {
             access: &self.access,
@@ -142,12 +172,7 @@ impl FileReplace {
             Place::Nothing(path) if path == facts.file => {}
             _ => return Err(self.refused("sqlite_live_replaced")),
         }
-        for suffix in ["-wal", "-journal", "-shm"] {
-            let left = suffixed(&files.live, suffix);
-            if exists(&left)? {
-                return Err(self.refused("sqlite_target_leftover").with("leftover", shown(&left)));
-            }
-        }
+        self.nothing_left_beside(&files.live)?;
         let fail = |e: std::io::Error| writing(&e, &files.scratch);
         let file = File::options().write(true).open(&files.scratch).map_err(fail)?;
         file.write_all_at(&facts.mark.to_be_bytes(), COOKIE.start as u64)
@@ -155,6 +180,38 @@ impl FileReplace {
         file.sync_all().map_err(fail)?;
         self.access.cancel.check()?;
         part::rename(&files.scratch, &files.live)?;
+        sync_folder(&files.live)
+    }
+}
+
+impl FileReplace {
+    /// What SQLite would take for a part of a file that comes here.
+    fn nothing_left_beside(&self, live: &Path) -> Result<()> {
+        for suffix in ["-wal", "-journal", "-shm"] {
+            let left = suffixed(live, suffix);
+            if exists(&left)? {
+                return Err(self.refused("sqlite_target_leftover").with("leftover", shown(&left)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the live file is gone altogether, what is kept is all there is of it, and takes its place, as it was: journal mode, mode and owner.
+    fn bring_back(&mut self, facts: &Facts, files: &Files) -> Result<()> {
+        self.nothing_left_beside(&files.live)?;
+        self.still_kept(&files.kept, facts.kept_stamp.as_deref())?;
+        let fail = |e: std::io::Error| writing(&e, &files.kept);
+        let file = File::options().write(true).open(&files.kept).map_err(fail)?;
+        if facts.wal {
+            file.write_all_at(&[2, 2], live::VERSIONS.start as u64).map_err(fail)?;
+        }
+        let meta = file.metadata().map_err(fail)?;
+        if (meta.uid(), meta.gid()) != (facts.owner, facts.group) {
+            std::os::unix::fs::fchown(&file, Some(facts.owner), Some(facts.group)).map_err(fail)?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(facts.mode)).map_err(fail)?;
+        file.sync_all().map_err(fail)?;
+        part::rename(&files.kept, &files.live)?;
         sync_folder(&files.live)
     }
 }
@@ -208,6 +265,7 @@ impl Replace for FileReplace {
             owner: meta.as_ref().map_or(0, MetadataExt::uid),
             group: meta.as_ref().map_or(0, MetadataExt::gid),
             mark: names::mark(id, state.map_or(0, |state| state.cookie)),
+            kept_stamp: None,
         };
         let plan = Replacement {
             way: ReplaceWay::Swap,
@@ -255,7 +313,7 @@ impl Replace for FileReplace {
     }
 
     fn swap(&mut self, plan: &mut Replacement) -> Result<()> {
-        let facts = Facts::read(plan)?;
+        let mut facts = Facts::read(plan)?;
         let files = facts.files(plan)?;
         let marked = |state: Option<State>| state.is_some_and(|state| is_near(state.cookie, facts.mark));
         let before = self.state(&files.live)?;
@@ -282,7 +340,10 @@ impl Replace for FileReplace {
         if new.encoding != before.encoding {
             self.remark(about(Code::Interrupted, "sqlite_encoding_differs", &self.named));
         }
-        settled
+        settled?;
+        facts.kept_stamp = Some(part::stamp(&files.kept)?);
+        plan.facts = facts.written();
+        Ok(())
     }
 
     fn discard(&mut self, plan: &Replacement) -> Result<()> {
@@ -364,12 +425,25 @@ impl Replace for FileReplace {
         if !exists(&files.kept)? {
             return Err(self.refused("sqlite_kept_missing").with("kept", shown(&files.kept)));
         }
+        if !exists(&files.live)? {
+            return self.bring_back(&facts, &files);
+        }
         let state = self.state(&files.live)?;
         let Some(before) = state.filter(|state| is_near(state.cookie, facts.mark)) else {
             return Err(self.refused("sqlite_live_not_ours").with("kept", shown(&files.kept)));
         };
+        self.still_kept(&files.kept, facts.kept_stamp.as_deref())?;
         let old = Pages::open(&files.kept)?.state;
-        let after = self.exchange(&files, &files.kept, Some(&files.scratch_part), None)?;
+        let touched = part::modified(&files.kept)?;
+        let after = match self.exchange(&files, &files.kept, Some(&files.scratch_part), None) {
+            Ok(after) => after,
+            Err(error) => {
+                // Room was taken for it, and perhaps its header made ready: that was no change by somebody else. Where this does not work either, the next
+                // undo looks closer.
+                let _looked_at_closer_next_time = part::set_modified(&files.kept, touched);
+                return Err(error);
+            }
+        };
         let settled = settle(&files.kept, &files.scratch_part, &files.scratch);
         self.tidy(after);
         if old.encoding != before.encoding {
@@ -433,6 +507,10 @@ impl Replace for FileReplace {
 
     fn forget(&mut self, plan: &Replacement) -> Result<()> {
         let files = Facts::read(plan)?.files(plan)?;
+        if plan.existed && exists(&files.kept)? && !exists(&files.live)? {
+            // All there is of it.
+            return Err(self.refused("sqlite_kept_alone").with("kept", shown(&files.kept)));
+        }
         self.take_back(&files)?;
         if plan.existed {
             remove(&files.kept)?;

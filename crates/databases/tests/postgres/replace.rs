@@ -422,10 +422,18 @@ fn another_database_of_the_name_is_not_replaced_and_nothing_else_is_removed() {
     server.drop_database(&name);
     server.create_database_named(&name);
     assert_eq!(work.replace.swap(&mut plan).unwrap_err().text(), "pg_replace_changed");
+    // The swap was not: what was loaded for it goes, and what has the name now stays, whoever made it.
+    let without_ours = |all: &str| -> Vec<String> {
+        all.lines()
+            .filter(|line| !line.contains(&plan.scratch))
+            .map(str::to_owned)
+            .collect()
+    };
     let all = databases(&server);
-    work.replace.recover(&plan).unwrap();
-    assert_eq!(work.replace.remarks()[0].text(), "pg_replace_unknown");
-    assert_eq!(databases(&server), all);
+    assert_eq!(work.replace.recover(&plan).unwrap(), Standing::Before);
+    assert_eq!(work.replace.remarks(), []);
+    assert_eq!(databases(&server).lines().collect::<Vec<_>>(), without_ours(&all));
+    assert_ne!(databases(&server), all);
     // What was kept is gone: there is nothing to put back.
     let mut plan = work.whole(setup.format(), &bytes).unwrap();
     work.replace.forget(&plan).unwrap();
@@ -437,6 +445,29 @@ fn another_database_of_the_name_is_not_replaced_and_nothing_else_is_removed() {
     let all = databases(&server);
     assert_eq!(work.replace.undo(&plan).unwrap_err().text(), "pg_replace_changed");
     assert_eq!(databases(&server), all);
+}
+
+/// Where nothing has the name any more, what is kept is all there is: it comes back by an undo, and is not removed by a forgetting.
+#[test]
+fn what_is_kept_comes_back_where_the_live_database_is_gone() {
+    let server = Postgres::start(Version::V15, Options::default());
+    let name = server.create_database();
+    let (setup, bytes, _) = shop(&server, &name, false);
+    let before = contents(&server, &name);
+    let mut work = setup.replacing();
+    let plan = work.whole(setup.format(), &bytes).unwrap();
+    server.drop_database(&name);
+    let all = databases(&server);
+    let error = work.replace.forget(&plan).unwrap_err();
+    assert_eq!((error.code(), error.text()), (Code::Refused, "pg_kept_alone"));
+    assert_eq!(databases(&server), all);
+    work.replace.undo(&plan).unwrap();
+    assert_eq!(contents(&server, &name), before);
+    assert!(work.replace.is_undone(&plan).unwrap());
+    // Nothing is left to be kept, and nothing to be removed.
+    assert_eq!(work.replace.kept_bytes(&plan).unwrap(), None);
+    work.replace.forget(&plan).unwrap();
+    assert_eq!(contents(&server, &name), before);
 }
 
 #[test]

@@ -54,6 +54,24 @@ fn a_target_with_anything_in_it_is_refused_by_name() {
     }
 }
 
+/// What lies in a template comes with every database that is made later.
+#[test]
+fn a_template_is_no_target() {
+    let server = Postgres::start(Version::V15, Options::default());
+    let own = server.create_database();
+    server.sql("postgres", &format!("ALTER DATABASE {own} IS_TEMPLATE true"));
+    for name in ["template1", own.as_str()] {
+        let mut work = Setup::new(server.address(name)).open();
+        for error in [
+            work.database.look_at_target().unwrap_err(),
+            work.database.prepare_target().unwrap_err(),
+        ] {
+            assert_eq!((error.code(), error.text()), (Code::Refused, "pg_replace_template"), "{name}");
+        }
+        work.database.discard_target().unwrap();
+    }
+}
+
 #[test]
 fn an_empty_database_is_filled_and_emptied_again() {
     let server = Postgres::shared(Version::V15);

@@ -7,10 +7,8 @@ use tokio_postgres::types::Type;
 use super::moment;
 use crate::postgres::connect::{Server, Session};
 use crate::postgres::tables::listed;
-use crate::postgres::target;
+use crate::postgres::target::{self, TEMPLATES};
 
-/// Databases that new ones are made from.
-const TEMPLATES: [&str; 2] = ["template0", "template1"];
 /// The database from which ours is renamed, and which programs expect to be there: it keeps its place (some managed servers have no other one).
 const HOME: &str = "postgres";
 

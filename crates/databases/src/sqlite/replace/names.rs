@@ -19,6 +19,7 @@ const OLD: &str = ".coffre-old-";
 const PART: &str = ".part";
 /// Digits of the restore's id.
 const DIGITS: usize = 8;
+const KEPT_STAMP: &str = "kept_stamp";
 /// How far a schema's version can have come by changes of the schema since it was set.
 const NEAR: u32 = 0x1_0000;
 
@@ -80,6 +81,8 @@ pub(super) struct Facts {
     pub(super) group: u32,
     /// The schema's version that the live file gets at the moment of the swap: so it is known ever after whether that moment was.
     pub(super) mark: u32,
+    /// What the file that is kept looked like when it was put aside. Nothing where that was done after a kill.
+    pub(super) kept_stamp: Option<String>,
 }
 
 /// Whether a schema's version is this one, or has come from it by changes of the schema.
@@ -133,7 +136,9 @@ impl Facts {
             ("mark", self.mark.into()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .into_iter()
+        .chain(self.kept_stamp.clone().map(|stamp| (KEPT_STAMP.to_owned(), stamp.into())))
+        .collect()
     }
 
     /// From the replacement that was written down.
@@ -152,6 +157,7 @@ impl Facts {
             owner: small("owner")?,
             group: small("group")?,
             mark: small("mark")?,
+            kept_stamp: plan.facts.get(KEPT_STAMP).and_then(Value::as_str).map(str::to_owned),
         })
     }
 
@@ -194,7 +200,7 @@ mod tests {
             prop_assert!(names.scratch.len() + PART.len() <= NAME_MAX && names.kept.len() + PART.len() <= NAME_MAX);
             let mark = mark(&id, present);
             prop_assert!(!is_near(present, mark) && !is_near(mark, present) && mark < 1 << 31);
-            let facts = Facts { file: file.clone(), device: 1, inode: u64::MAX, wal: true, page_size: 512, mode: 0o600, owner: 0, group: 5, mark };
+            let facts = Facts { file: file.clone(), device: 1, inode: u64::MAX, wal: true, page_size: 512, mode: 0o600, owner: 0, group: 5, mark, kept_stamp: mark.is_multiple_of(2).then(|| "1:2:3".to_owned()) };
             let plan = Replacement { way: ReplaceWay::Swap, existed: true, scratch: names.scratch, kept: names.kept, facts: facts.written() };
             let text = serde_json::to_string(&plan).unwrap();
             let plan: Replacement = serde_json::from_str(&text).unwrap();
@@ -215,6 +221,7 @@ mod tests {
             owner: 0,
             group: 0,
             mark: 1,
+            kept_stamp: None,
         };
         for scratch in ["../.x.coffre-new-1", "b.db", "", ".b.db.coffre-old-1"] {
             let plan = Replacement {

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use coffre_model::{Error, Result};
@@ -387,6 +387,25 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
         other => Err(other),
     });
     done.map_err(|errno| writing(&errno.into(), to))
+}
+
+/// What a file of ours looks like from outside: its length and when it was last written. Another one means that somebody has written to it.
+pub(super) fn stamp(path: &Path) -> Result<String> {
+    let meta = fs::metadata(path).map_err(|e| writing(&e, path))?;
+    Ok(format!("{}:{}:{}", meta.len(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// When a file of ours was last written.
+pub(super) fn modified(path: &Path) -> Result<std::time::SystemTime> {
+    fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .map_err(|e| writing(&e, path))
+}
+
+/// Says that a file of ours was last written at this time.
+pub(super) fn set_modified(path: &Path, at: std::time::SystemTime) -> Result<()> {
+    let file = File::options().write(true).open(path);
+    file.and_then(|file| file.set_modified(at)).map_err(|e| writing(&e, path))
 }
 
 /// Whether anything has this name.

@@ -163,6 +163,37 @@ fn a_file_that_is_not_there() {
     assert_eq!(replace.plan(&Id::new()).unwrap_err().text(), "sqlite_target_leftover");
 }
 
+/// Where the live file is gone, what is kept is all there is of it.
+#[test]
+fn what_is_kept_comes_back_where_the_live_file_is_gone() {
+    for shape in SHAPES.iter().copied() {
+        let ground = Ground::new();
+        let path = ground.file("shop.db");
+        drop(make(&path, shape));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let (before, mode) = (pages(&path), journal(&path));
+        let bytes = backup(&ground, SHAPES[3], "DELETE FROM customers");
+        let mut replace = open(&ground.access, &path);
+        let mut plan = loaded(replace.as_mut(), &bytes).unwrap();
+        replace.swap(&mut plan).unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = replace.forget(&plan).unwrap_err();
+        assert_eq!((error.code(), error.text()), (Code::Refused, "sqlite_kept_alone"));
+        // SQLite would mix it in.
+        fs::write(ground.file("shop.db-wal"), b"of another").unwrap();
+        assert_eq!(replace.undo(&plan).unwrap_err().text(), "sqlite_target_leftover");
+        fs::remove_file(ground.file("shop.db-wal")).unwrap();
+        replace.undo(&plan).unwrap();
+        assert_same(&pages(&path), &before, "brought back");
+        assert_eq!(journal(&path), mode);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_sound(&path);
+        assert_eq!(replace.kept_bytes(&plan).unwrap(), None);
+        replace.forget(&plan).unwrap();
+        assert_same(&pages(&path), &before, "left alone");
+    }
+}
+
 /// A file that was emptied, which an application has open all the same.
 #[test]
 fn a_file_without_bytes() {
