@@ -74,7 +74,7 @@ impl Setup {
         Replacing {
             replace: Kind.replace(&self.source(), access).unwrap(),
             cancel,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -137,7 +137,7 @@ impl Setup {
 pub(crate) struct Replacing {
     pub(crate) replace: Box<dyn Replace>,
     pub(crate) cancel: Cancel,
-    _runtime: tempfile::TempDir,
+    runtime: tempfile::TempDir,
 }
 
 impl Replacing {
@@ -155,6 +155,10 @@ impl Replacing {
             load.write_all(piece).map_err(unwrapped)?;
         }
         load.finish()
+    }
+
+    pub(crate) fn private_files(&self) -> Vec<String> {
+        files(&self.runtime)
     }
 
     /// All of it.
@@ -184,11 +188,15 @@ impl Work {
     }
 
     pub(crate) fn private_files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.runtime.path()).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        files(&self.runtime)
     }
+}
+
+fn files(folder: &tempfile::TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.path()).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 pub(crate) fn unwrapped(error: std::io::Error) -> Error {

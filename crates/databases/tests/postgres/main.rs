@@ -15,6 +15,7 @@ mod passwords;
 mod privileges;
 mod replace;
 mod replace_cut;
+mod replace_rich;
 mod replace_within;
 mod restore;
 mod throw_away;

@@ -27,7 +27,7 @@ fn shop(rows: u32) -> Shop {
     let name = server.create_database();
     server.sql(
         &name,
-        &format!("CREATE TABLE a AS SELECT 2 AS x; CREATE TABLE big AS SELECT g AS id, repeat('x', 50) AS t FROM generate_series(1, {rows}) g; ALTER TABLE big ADD PRIMARY KEY (id)"),
+        &format!("CREATE TABLE a AS SELECT 2 AS x; CREATE TABLE big AS SELECT g AS id, repeat('x', 50) AS t FROM generate_series(1, {rows}) g; ALTER TABLE big ADD PRIMARY KEY (id); CREATE INDEX by_text ON big (t, id)"),
     );
     let (bytes, _) = setup(&server, &name).dump().unwrap();
     let backup = contents(&server, &name);
