@@ -20,7 +20,7 @@ pub(crate) fn choose() {
         }
         let is_set = |name: &&str| std::env::var_os(name).is_some();
         for (choice, others) in WITHOUT_PROCESSOR {
-            if !is_set(&choice) && !others.iter().any(|other| is_set(other)) {
+            if !is_set(&choice) && !others.iter().any(is_set) {
                 // SAFETY: the first thing that the program does: no other thread reads the environment.
                 unsafe {
                     std::env::set_var(choice, "1");
