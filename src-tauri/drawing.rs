@@ -1,16 +1,30 @@
 //! How WebKit draws on Linux. macOS and Windows bring web views of their own, which choose by themselves.
 
-/// Asks WebKit to paint pages by itself where the machine has no graphics processor. It would otherwise have an emulated one translate and
-/// run a program for each kind of thing that is drawn: the first picture takes a third longer, and more memory stays in use. Somebody who
-/// has chosen otherwise is left alone. To be called before there is a second thread.
+/// What WebKit is asked for where the machine has no graphics processor, by the variables that it reads: what it is asked, and by which
+/// others somebody says something else. Without the first it lays one surface over the other by an emulated graphics processor, at
+/// each frame, which takes several times as long as all else of an answer, and 60 MB; without the second it paints by one too,
+/// which translates a program for each kind of thing that is drawn.
+#[cfg(target_os = "linux")]
+const WITHOUT_PROCESSOR: [(&str, &[&str]); 2] = [
+    ("WEBKIT_DISABLE_COMPOSITING_MODE", &["WEBKIT_FORCE_COMPOSITING_MODE"]),
+    ("WEBKIT_SKIA_ENABLE_CPU_RENDERING", &[]),
+];
+
+/// Asks WebKit to do without a graphics processor where the machine has none: it paints and lays together by itself, and only what
+/// changed. Somebody who has chosen otherwise is left alone. To be called before there is a second thread.
 pub(crate) fn choose() {
     #[cfg(target_os = "linux")]
     {
-        const CHOICE: &str = "WEBKIT_SKIA_ENABLE_CPU_RENDERING";
-        if std::env::var_os(CHOICE).is_none() && !has_graphics_processor() {
-            // SAFETY: the first thing that the program does: no other thread reads the environment.
-            unsafe {
-                std::env::set_var(CHOICE, "1");
+        if has_graphics_processor() {
+            return;
+        }
+        let is_set = |name: &&str| std::env::var_os(name).is_some();
+        for (choice, others) in WITHOUT_PROCESSOR {
+            if !is_set(&choice) && !others.iter().any(is_set) {
+                // SAFETY: the first thing that the program does: no other thread reads the environment.
+                unsafe {
+                    std::env::set_var(choice, "1");
+                }
             }
         }
     }

@@ -35,7 +35,7 @@ x11.XGetImage.argtypes = [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.
 x11.XFree.argtypes = [ctypes.c_void_p]
 display = x11.XOpenDisplay(None)
 root = x11.XDefaultRootWindow(display)
-WIDTH, HEIGHT = 1280, 800  # the screen of run-under-xvfb
+WIDTH, HEIGHT = 1280, 960  # the screen of run-under-xvfb
 
 
 def look():
@@ -52,7 +52,7 @@ def place(title):
     told = subprocess.check_output(["xdotool", "getwindowgeometry", "--shell", window], text=True)
     at = dict(line.split("=") for line in told.split())
     left, top = max(0, int(at["X"])), max(0, int(at["Y"]))
-    # The lowest rows may lie under the edge of the screen, the highest under the panel.
+    # The highest rows may lie under what the window manager draws.
     return left, max(top, 40), min(WIDTH, left + int(at["WIDTH"])), min(HEIGHT, top + int(at["HEIGHT"]))
 
 

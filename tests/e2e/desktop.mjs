@@ -1,7 +1,7 @@
 // Coffre in its real window, for a story: one application on a home of its own, driven through WebDriver by what a person reads.
 // Runs inside run-under-xvfb (screen, bus, keychain, notification daemon and tray of its own).
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -156,11 +156,35 @@ class Desk {
       `const e = document.activeElement; return ((e.getAttribute('aria-label') || (e.labels && e.labels[0] && e.labels[0].textContent) || e.textContent || e.tagName) + '').replace(/\\s+/g, ' ').trim()`,
     )
   }
-  /** A picture of the window, for people to look at. */
+  /**
+   * A picture of the window, for people to look at: what stands on the screen. The driver's own never comes where WebKit lays pages together
+   * by itself (WebKitGTK 2.50.6), as it does without a graphics processor.
+   */
   async picture(name) {
     // What moves has come to rest; nothing is asserted on a picture.
     await sleep(300)
-    writeFileSync(join(PICTURES, `${name}.png`), Buffer.from(await this.driver.takeScreenshot(), 'base64'))
+    await run('import', ['-window', await this.window(), join(PICTURES, `${name}.png`)])
+  }
+  /** The window on the screen, in front of all others; the whole screen where there is none. */
+  async window() {
+    for (const pid of new Set((await this.threads()).map((thread) => thread.pid))) {
+      const { stdout } = await run('xdotool', ['search', '--onlyvisible', '--pid', `${pid}`, '--name', 'Coffre']).catch(() => ({ stdout: '' }))
+      const found = stdout.trim().split('\n').at(-1)
+      if (!found) continue
+      // What lies above it would be in the picture.
+      await run('xdotool', ['windowraise', found])
+      await sleep(100)
+      return found
+    }
+    return 'root'
+  }
+  /** The threads of the application and of WebKit's processes, with their names. */
+  async threads() {
+    const { stdout } = await run('ps', ['-eLo', 'pid=,ppid=,comm='])
+    const all = stdout.trim().split('\n').map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line)).map(([, pid, parent, name]) => ({ pid: Number(pid), parent: Number(parent), name }))
+    const ours = [this.server.pid]
+    for (const pid of ours) for (const one of all) if (one.parent === pid && !ours.includes(one.pid)) ours.push(one.pid)
+    return all.filter((one) => one.pid !== this.server.pid && ours.includes(one.pid))
   }
   /** Calls a command of the backend directly, as a page could. */
   invoke(command, args) {

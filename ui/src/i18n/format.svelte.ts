@@ -29,15 +29,26 @@ function dateFormat(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
 /** The minute that it is. Ticks once every half minute, and not at all while the window is hidden. */
 class Clock {
   now = $state(Date.now())
+  /** What changes more rarely is asked for by itself: else every date in a list would be written anew at each tick. */
+  year = $derived(new Date(this.now).getFullYear())
+  /** The local day, as `YYYY-MM-DD`. */
+  today = $derived(dayKey(new Date(this.now)))
   start(): () => void {
+    let timer: ReturnType<typeof setInterval> | undefined
     const tick = () => {
-      if (!document.hidden) this.now = Date.now()
+      this.now = Date.now()
     }
-    const timer = setInterval(tick, 30_000)
-    document.addEventListener('visibilitychange', tick)
+    const seen = () => {
+      clearInterval(timer)
+      if (document.hidden) return
+      tick()
+      timer = setInterval(tick, 30_000)
+    }
+    seen()
+    document.addEventListener('visibilitychange', seen)
     return () => {
       clearInterval(timer)
-      document.removeEventListener('visibilitychange', tick)
+      document.removeEventListener('visibilitychange', seen)
     }
   }
 }
@@ -149,14 +160,14 @@ export function second(time: string | number | Date): string {
 /** 23 Oct 02:30; with the year where it is not this one. */
 export function moment(time: string | number | Date): string {
   const date = new Date(time)
-  const year = date.getFullYear() !== new Date(clock.now).getFullYear()
+  const year = date.getFullYear() !== clock.year
   const day = dateFormat({ day: 'numeric', month: 'short', ...(year ? { year: '2-digit' } : {}) }).format(date)
   return `${day} ${hour(time)}`.replaceAll(' ', NBSP)
 }
 /** 23 October at 02:30. */
 export function longMoment(time: string | number | Date): string {
   const date = new Date(time)
-  const year = date.getFullYear() !== new Date(clock.now).getFullYear()
+  const year = date.getFullYear() !== clock.year
   const day = dateFormat({ day: 'numeric', month: 'long', ...(year ? { year: 'numeric' } : {}) }).format(date)
   return t('time.day_at', { day, hour: hour(time) })
 }
@@ -188,7 +199,7 @@ export function dayName(index: number, style: 'short' | 'narrow' | 'long' = 'sho
 /** today 02:30, yesterday 02:30, Fri 02:30, 23 Oct 02:30: what one would say. */
 export function spoken(time: string | number | Date): string {
   const date = new Date(time)
-  const days = dayNumber(date) - dayNumber(new Date(clock.now))
+  const days = dayNumber(date) - dayNumber(new Date(`${clock.today}T12:00:00`))
   if (days === 0) return hour(time)
   if (days === -1) return t('time.yesterday_at', { hour: hour(time) })
   if (days > 0 && days < 7) return `${dateFormat({ weekday: 'short' }).format(date)}${NBSP}${hour(time)}`
