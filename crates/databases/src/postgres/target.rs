@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coffre_model::database::TargetLook;
 use coffre_model::{Cancel, Code, Error, Result};
+use tokio_postgres::types::Type;
 
 use super::connect::{Server, Session};
 use super::probe;
@@ -190,6 +191,7 @@ fn remove_if_made(server: &Server, cancel: &Cancel) -> Result<()> {
 pub(crate) fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
     let mut session = elsewhere(server, cancel)?;
     let name = sql_name(&server.database);
+    give_up_subscriptions(server, &mut session, cancel)?;
     if session.version().series.0 >= 13 {
         return session.run_within(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), REMOVE_LIMIT);
     }
@@ -206,6 +208,36 @@ pub(crate) fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
             other => return other,
         }
     }
+}
+
+/// A server keeps a database that has a subscription. Those that a dump brought were never enabled, and nobody waits for them at the other end:
+/// they are removed without asking there. One that somebody has enabled since stays, and with it the database, until they have removed it.
+fn give_up_subscriptions(server: &Server, elsewhere: &mut Session, cancel: &Cancel) -> Result<()> {
+    if elsewhere.version().series.0 < 10 {
+        return Ok(());
+    }
+    let rows = elsewhere.query(
+        "SELECT s.subname::text, s.subenabled FROM pg_catalog.pg_subscription s
+           JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1",
+        &[(&server.database, Type::TEXT)],
+    )?;
+    let found: std::result::Result<Vec<(String, bool)>, _> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+    let found = found.map_err(|e: tokio_postgres::Error| Error::internal("read subscriptions", e))?;
+    if found.is_empty() || found.iter().any(|(_, enabled)| *enabled) {
+        return Ok(());
+    }
+    // What is kept for an undo lets nobody in.
+    elsewhere.run(&format!(
+        "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true",
+        sql_name(&server.database)
+    ))?;
+    let mut inside = Session::open(server, &server.database, cancel)?;
+    for (name, _) in found {
+        inside.run(&format!("ALTER SUBSCRIPTION {} SET (slot_name = NONE)", sql_name(&name)))?;
+        inside.run(&format!("DROP SUBSCRIPTION {}", sql_name(&name)))?;
+    }
+    Ok(())
 }
 
 /// Something in a database that no extension and no system made.
