@@ -368,6 +368,10 @@ fn attempt(
         cancel,
     )?;
     let mut plan = live.replace.plan(&id)?;
+    // Verifying and the safety backup took their time: what was looked at, and what is safe, must be what is replaced.
+    if plan.identity != look.identity {
+        return Err(Error::new(Code::Refused, "replace_target_changed").into());
+    }
     engine.catalogue.keep_replacement(&id, &plan, lease)?;
     let swapped = beside(&surroundings, row, &proved, &before, &mut live, &mut plan, lease);
     row.remarks = live.replace.remarks();

@@ -105,6 +105,9 @@ pub struct LiveLook {
 pub struct Replacement {
     /// How.
     pub way: ReplaceWay,
+    /// Which database is replaced, as [`LiveLook::identity`]. Empty in what earlier builds wrote down.
+    #[serde(default)]
+    pub identity: String,
     /// Whether there was anything to keep.
     pub existed: bool,
     /// What the new data is called until the swap (a database, a file); unique, begins with a mark of ours, never anybody's.

@@ -218,13 +218,15 @@ impl Replace for PgReplace {
 
     fn plan(&mut self, id: &Id) -> Result<Replacement> {
         let mut live = self.live()?;
+        let seen = survey(&self.server, live.as_mut(), &self.access.cancel)?;
+        let identity = seen.identity();
         let Survey {
             oid,
             system,
             way,
             refusals,
             ..
-        } = survey(&self.server, live.as_mut(), &self.access.cancel)?;
+        } = seen;
         if let Some(first) = refusals.into_iter().next() {
             return Err(first);
         }
@@ -247,6 +249,7 @@ impl Replace for PgReplace {
         }
         let mut plan = Replacement {
             way,
+            identity,
             existed: oid.is_some(),
             scratch,
             kept,

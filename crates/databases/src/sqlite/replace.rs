@@ -232,6 +232,7 @@ impl Replace for FileReplace {
         }
         let file = place.path().to_owned();
         let (device, inode) = place.identity()?;
+        let identity = place.identity_text()?;
         let existed = matches!(place, Place::File(_));
         let state = if existed {
             let reading = Reading::open(&self.named, &self.access).map_err(|e| reading_live(e, &self.named))?;
@@ -269,6 +270,7 @@ impl Replace for FileReplace {
         };
         let plan = Replacement {
             way: ReplaceWay::Swap,
+            identity,
             existed,
             scratch: names.scratch,
             kept: if existed { names.kept } else { String::new() },

@@ -418,9 +418,12 @@ fn another_database_of_the_name_is_not_replaced_and_nothing_else_is_removed() {
     let name = server.create_database();
     let (setup, bytes, _) = shop(&server, &name, false);
     let mut work = setup.replacing();
+    let look = work.replace.look().unwrap();
     let mut plan = work.loaded(setup.format(), &bytes).unwrap();
+    assert_eq!(plan.identity, look.identity);
     server.drop_database(&name);
     server.create_database_named(&name);
+    assert_ne!(work.replace.plan(&Id::new()).unwrap().identity, look.identity);
     assert_eq!(work.replace.swap(&mut plan).unwrap_err().text(), "pg_replace_changed");
     // The swap was not: what was loaded for it goes, and what has the name now stays, whoever made it.
     let without_ours = |all: &str| -> Vec<String> {

@@ -161,6 +161,7 @@ mod tests {
     fn plan(existed: bool) -> Replacement {
         Replacement {
             way: ReplaceWay::Swap,
+            identity: String::new(),
             existed,
             scratch: "coffre_new_x".into(),
             kept: if existed { "coffre_old_x".into() } else { String::new() },

@@ -97,7 +97,7 @@ impl Place {
         Ok((meta.dev(), meta.ino()))
     }
 
-    fn identity_text(&self) -> Result<String> {
+    pub(super) fn identity_text(&self) -> Result<String> {
         let (device, inode) = self.identity()?;
         Ok(match self {
             Place::File(_) | Place::Empty(_) => format!("{device}:{inode}"),

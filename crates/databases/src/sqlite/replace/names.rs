@@ -201,7 +201,7 @@ mod tests {
             let mark = mark(&id, present);
             prop_assert!(!is_near(present, mark) && !is_near(mark, present) && mark < 1 << 31);
             let facts = Facts { file: file.clone(), device: 1, inode: u64::MAX, wal: true, page_size: 512, mode: 0o600, owner: 0, group: 5, mark, kept_stamp: mark.is_multiple_of(2).then(|| "1:2:3".to_owned()) };
-            let plan = Replacement { way: ReplaceWay::Swap, existed: true, scratch: names.scratch, kept: names.kept, facts: facts.written() };
+            let plan = Replacement { way: ReplaceWay::Swap, identity: String::new(), existed: true, scratch: names.scratch, kept: names.kept, facts: facts.written() };
             let text = serde_json::to_string(&plan).unwrap();
             let plan: Replacement = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(&Facts::read(&plan).unwrap(), &facts);
@@ -226,6 +226,7 @@ mod tests {
         for scratch in ["../.x.coffre-new-1", "b.db", "", ".b.db.coffre-old-1"] {
             let plan = Replacement {
                 way: ReplaceWay::Swap,
+                identity: String::new(),
                 existed: true,
                 scratch: scratch.to_owned(),
                 kept: ".b.coffre-old-1".to_owned(),

@@ -47,6 +47,7 @@ fn what_a_look_tells() {
         let again = replace.look().unwrap();
         assert_eq!(again.identity, look.identity);
         assert_eq!(again.newest[0].value, "30000");
+        assert_eq!(replace.plan(&Id::new()).unwrap().identity, look.identity);
         // The stored file is made of the same.
         let (bytes, _) = ground.dump(&path).unwrap();
         assert_eq!(checked(&bytes, 4096).unwrap().shapes, look.shapes, "{shape:?}");
