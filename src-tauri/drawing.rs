@@ -3,10 +3,14 @@
 /// What WebKit is asked for where the machine has no graphics processor, by the variables that it reads: what it is asked, and by which
 /// others somebody says something else. Without the first it lays one surface over the other by an emulated graphics processor, at
 /// each frame, which takes several times as long as all else of an answer, and 60 MB; without the second it paints by one too,
-/// which translates a program for each kind of thing that is drawn.
+/// which translates a program for each kind of thing that is drawn. A window that a WebDriver drives keeps its surfaces: the driver's
+/// pictures never come without them (WebKitGTK 2.50.6), and whoever waits for one waits for ever.
 #[cfg(target_os = "linux")]
 const WITHOUT_PROCESSOR: [(&str, &[&str]); 2] = [
-    ("WEBKIT_DISABLE_COMPOSITING_MODE", &["WEBKIT_FORCE_COMPOSITING_MODE"]),
+    (
+        "WEBKIT_DISABLE_COMPOSITING_MODE",
+        &["WEBKIT_FORCE_COMPOSITING_MODE", "TAURI_WEBVIEW_AUTOMATION"],
+    ),
     ("WEBKIT_SKIA_ENABLE_CPU_RENDERING", &[]),
 ];
 

@@ -1,7 +1,7 @@
 // Coffre in its real window, for a story: one application on a home of its own, driven through WebDriver by what a person reads.
 // Runs inside run-under-xvfb (screen, bus, keychain, notification daemon and tray of its own).
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -21,6 +21,8 @@ const COFFRE = join(programs, 'coffre')
 /** Where pictures go. */
 export const PICTURES = resolve(process.env.COFFRE_TEST_PICTURES ?? join(root, 'target/e2e'))
 mkdirSync(PICTURES, { recursive: true })
+/** Whether WebKit has a graphics processor to draw with here. */
+export const HAS_PROCESSOR = existsSync('/dev/dri')
 /** Far more than anything takes: whoever waits longer waits for something that does not come. */
 const PATIENCE = 60_000
 
@@ -220,6 +222,8 @@ export async function open({ home = join(folder(), 'home'), env = {}, args = [],
     ...process.env,
     LANG: 'C.UTF-8',
     LC_ALL: 'C.UTF-8',
+    // What the application asks for where nobody drives it; a driver's pictures never come then, so ours are of the screen.
+    ...(HAS_PROCESSOR ? {} : { WEBKIT_DISABLE_COMPOSITING_MODE: '1' }),
     ...env,
     COFFRE_HOME: home,
     // What tauri-driver sets: the application opens its web view to automation on it.
