@@ -422,20 +422,21 @@ fn is_server_of(pid: Pid, data: &Path) -> bool {
         && rustix::process::test_kill_process(pid).is_ok()
 }
 
+/// Key and number of the shared memory that the lock file of a server names (line 7: `miscadmin.h`, LOCK_FILE_LINE_SHMEM_KEY). The server writes
+/// both as unsigned numbers of the machine's width, also a key that is negative.
+fn shared_memory(lock_file: &str) -> Option<(i32, i32)> {
+    let mut words = lock_file.lines().nth(6)?.split_whitespace();
+    let mut number = || i32::try_from(words.next()?.parse::<u64>().ok()?.cast_signed()).ok();
+    Some((number()?, number()?))
+}
+
 /// Gives back the piece of shared memory by which a server that was killed would have known that it is the only one.
 fn free_shared_memory(data: &Path) {
     // A server that ended in order has removed this file, and its memory.
     let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else {
         return;
     };
-    // Line 7: key and number (`miscadmin.h`, LOCK_FILE_LINE_SHMEM_KEY).
-    let Some((key, number)) = text.lines().nth(6).and_then(|line| {
-        let mut words = line.split_whitespace().map(str::parse);
-        let (key, number): (u32, i32) = (words.next()?.ok()?, i32::try_from(words.next()?.ok()?).ok()?);
-        Some((key, number))
-    }) else {
-        return;
-    };
+    let Some((key, number)) = shared_memory(&text) else { return };
     #[cfg(target_os = "linux")]
     {
         // SAFETY: all-zero bytes are a valid `shmid_ds`.
@@ -444,7 +445,7 @@ fn free_shared_memory(data: &Path) {
         let found = unsafe { libc::shmctl(number, libc::IPC_STAT, &raw mut about) } == 0;
         // The number could be another's by now; the key is made of our server's own folder. Processes that outlive a killed server for
         // a moment may still be attached: the system takes the memory away with the last of them.
-        if found && about.shm_perm.__key.cast_unsigned() == key {
+        if found && about.shm_perm.__key == key {
             // SAFETY: `IPC_RMID` takes no buffer.
             let _freed_by_somebody_else = unsafe { libc::shmctl(number, libc::IPC_RMID, std::ptr::null_mut()) };
         }
@@ -456,6 +457,19 @@ fn free_shared_memory(data: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lock_file_names_the_memory_also_by_a_negative_key() {
+        let file = |line: &str| format!("1\n/d\n2\n3\n/s\n\n{line}\nready\n");
+        assert_eq!(shared_memory(&file("  1234567         5")), Some((1_234_567, 5)));
+        assert_eq!(
+            shared_memory(&file("18446744071562068068         0")),
+            Some((-2_147_483_548, 0))
+        );
+        for none in ["", "12", "99999999999 1", "x 1"] {
+            assert_eq!(shared_memory(&file(none)), None, "{none}");
+        }
+    }
 
     #[test]
     fn a_socket_needs_a_short_and_plain_path() {
