@@ -177,11 +177,16 @@ const A_DAY: TimeDelta = TimeDelta::days(1);
 /// How long after a doubt a second one is believed: a computer that is seldom used goes through days without a line.
 const BELIEVED: TimeDelta = TimeDelta::days(90);
 
+/// Under which name the clockwork remembers when the clock was last doubted for what this restore keeps.
+fn doubted(id: &Id) -> String {
+    format!("kept_doubted:{id}")
+}
+
 /// What is kept does not go because a clock says so that may be wrong: where nothing was recorded for longer than a day, it stays for its time once more,
 /// from now on. Only when that is over as well, it goes. The answer says so, once.
 fn keep_longer(engine: &Engine, row: &Restore, now: DateTime<Utc>) -> Result<Option<Error>> {
     let catalogue = &engine.catalogue;
-    let doubted = format!("kept_doubted:{}", row.id);
+    let doubted = doubted(&row.id);
     let before = catalogue.last_recorded(now - SETTLED)?;
     if before.is_some_and(|before| now - before <= A_DAY) {
         return Ok(None);
@@ -305,9 +310,7 @@ pub fn forget(engine: &Engine, id: &Id, cancel: &Cancel) -> Result<Restore> {
     live(engine, &source, &Id::new(), cancel)?.replace.forget(&plan)?;
     row.kept_until = None;
     row.kept_bytes = None;
-    engine
-        .catalogue
-        .set_clockwork::<DateTime<Utc>>(&format!("kept_doubted:{id}"), None)?;
+    engine.catalogue.set_clockwork::<DateTime<Utc>>(&doubted(id), None)?;
     engine.catalogue.settle_replacement(&row, &lease)?;
     record(engine, &row, "restore.forget", None)?;
     Ok(row)

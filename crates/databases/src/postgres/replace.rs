@@ -23,7 +23,7 @@ use tokio_postgres::types::Type;
 
 use self::facts::Facts;
 use self::moment::Change;
-use self::places::{Found, NEW, OLD, Places, allowing, beside, place, remove};
+use self::places::{Found, NEW, OLD, Places, beside, place, remove};
 use self::survey::{Survey, survey};
 pub(crate) use self::within::HandedOver;
 use self::within::Within;
@@ -33,7 +33,7 @@ use super::counts;
 use super::load::{PgLoad, Surroundings};
 use super::names::quote_ident;
 use super::tables::{Table, listed};
-use super::target;
+use super::target::{self, allowing};
 use super::tools::{Found as FoundTools, Search};
 
 /// How long sessions of a killed process get to end.

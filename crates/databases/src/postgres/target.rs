@@ -210,6 +210,11 @@ pub(crate) fn remove(server: &Server, cancel: &Cancel) -> Result<()> {
     }
 }
 
+/// The command that opens or closes a database.
+pub(crate) fn allowing(name: &str, open: bool) -> String {
+    format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {open}", sql_name(name))
+}
+
 /// A server keeps a database that has a subscription. Those that a dump brought were never enabled, and nobody waits for them at the other end:
 /// they are removed without asking there. One that somebody has enabled since stays, and with it the database, until they have removed it.
 fn give_up_subscriptions(server: &Server, elsewhere: &mut Session, cancel: &Cancel) -> Result<()> {
@@ -228,10 +233,7 @@ fn give_up_subscriptions(server: &Server, elsewhere: &mut Session, cancel: &Canc
         return Ok(());
     }
     // What is kept for an undo lets nobody in.
-    elsewhere.run(&format!(
-        "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true",
-        sql_name(&server.database)
-    ))?;
+    elsewhere.run(&allowing(&server.database, true))?;
     let mut inside = Session::open(server, &server.database, cancel)?;
     for (name, _) in found {
         inside.run(&format!("ALTER SUBSCRIPTION {} SET (slot_name = NONE)", sql_name(&name)))?;

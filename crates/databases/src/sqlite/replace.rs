@@ -182,9 +182,7 @@ impl FileReplace {
         part::rename(&files.scratch, &files.live)?;
         sync_folder(&files.live)
     }
-}
 
-impl FileReplace {
     /// What SQLite would take for a part of a file that comes here.
     fn nothing_left_beside(&self, live: &Path) -> Result<()> {
         for suffix in ["-wal", "-journal", "-shm"] {

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use coffre_model::{Cancel, Code, Error, Result};
 use tokio_postgres::types::Type;
 
-use super::places::{allowing, renaming};
+use super::places::renaming;
 use crate::postgres::connect::{Server, Session};
 use crate::postgres::tables::listed;
+use crate::postgres::target::allowing;
 
 /// How long transactions at work get to finish before anybody is refused.
 const FINISHING: Duration = Duration::from_secs(3);

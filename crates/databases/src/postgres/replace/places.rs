@@ -135,11 +135,6 @@ pub(super) fn remove(server: &Server, session: &mut Session, name: &str, oid: Op
     target::remove(&server.with_database(name), &Cancel::new())
 }
 
-/// The command that opens or closes a database.
-pub(super) fn allowing(name: &str, open: bool) -> String {
-    format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {open}", sql_name(name))
-}
-
 /// The command that gives a database another name.
 pub(super) fn renaming(from: &str, to: &str) -> String {
     format!("ALTER DATABASE {} RENAME TO {}", sql_name(from), sql_name(to))
